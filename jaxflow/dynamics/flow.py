@@ -1,0 +1,298 @@
+"""The exact gradient flow, by an adaptive ODE solver."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from ..data import Regression
+from .control import BlockController
+from .formulations import Formulation, choose
+from .losses import SquaredLoss
+from .measures import Measure
+from .solution import Result, Solution
+from .until import Until
+from .view import View
+
+SAVES = 257  # default number of saved times: t = 0 and 256 more
+
+
+class FlowSettings(eqx.Module):
+    """Everything about a solve but the network and the data. Arrays may vary without a retrace."""
+
+    rtol: Float[Array, ""]
+    until: Until | None
+    measures: tuple[Measure, ...]
+    loss: Any
+    solver: diffrax.AbstractSolver
+    adjoint: diffrax.AbstractAdjoint
+    formulation: str = eqx.field(static=True)
+    max_steps: int = eqx.field(static=True)
+
+
+def flow_settings(
+    dtype: Any,
+    *,
+    until: Until | None = None,
+    measures: Sequence[Measure] = (),
+    loss: Any = None,
+    formulation: str = "auto",
+    solver: diffrax.AbstractSolver | None = None,
+    rtol: float | None = None,
+    max_steps: int = 1_000_000,
+    adjoint: diffrax.AbstractAdjoint | None = None,
+) -> FlowSettings:
+    """The settings of `gradient_flow`, checked and with their defaults filled in."""
+    names = [measure.name for measure in measures]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Two measures share a name: {names}.")
+    if max_steps < 1:
+        raise ValueError(f"max_steps must be at least 1, got {max_steps}.")
+    return FlowSettings(
+        rtol=jnp.asarray(tolerance(rtol, dtype), dtype),
+        until=until,
+        measures=tuple(measures),
+        loss=SquaredLoss() if loss is None else loss,
+        solver=diffrax.Dopri8() if solver is None else solver,
+        adjoint=diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
+        formulation=formulation,
+        max_steps=max_steps,
+    )
+
+
+def tolerance(rtol: Any, dtype: Any) -> Any:
+    """The relative tolerance to use in this dtype; `ValueError` if it is out of reach."""
+    info = jnp.finfo(dtype)
+    if rtol is None:
+        return 1e-8 if info.bits >= 64 else 1e-5
+    if isinstance(rtol, jax.core.Tracer):
+        return rtol
+    least = 50 * float(info.eps)
+    if not least <= float(rtol) < 1:
+        remedy = (
+            f"use at least {least:.0e}, or float64 data with jax_enable_x64"
+            if info.bits < 64
+            else f"use a value from {least:.0e} up to 1"
+        )
+        raise ValueError(f"rtol={rtol} is out of reach in {info.dtype}: {remedy}.")
+    return float(rtol)
+
+
+def gradient_flow(
+    network: Any,
+    data: Regression,
+    *,
+    ts: Any = None,
+    t1: float | None = None,
+    until: Until | None = None,
+    measures: Sequence[Measure] = (),
+    loss: Any = None,
+    formulation: str = "auto",
+    solver: diffrax.AbstractSolver | None = None,
+    rtol: float | None = None,
+    max_steps: int = 1_000_000,
+    adjoint: diffrax.AbstractAdjoint | None = None,
+) -> Solution:
+    r"""The gradient flow `theta' = -grad L(theta)` of any Equinox module, from time 0.
+
+    Under the squared loss the residual is a state of its own, so that `L - L*` keeps its relative
+    accuracy however small it becomes. A `TwoLayerLinear` is integrated in `(V, Phi^T U, E)`.
+
+    **Arguments:**
+
+    - `network`: the module at time 0, called as `network(x: (D,)) -> (m,)`. Its parameters are
+      `network.trainable()` if it has that method, else all its inexact arrays.
+    - `data`: a `Regression`.
+    - `ts`: increasing times at which to save, shape `(times,)`, in flow time. The flow ends at
+      the last one. Default: 0 and 256 logarithmically spaced times up to `t1`; without `t1`, twelve
+      decades around the initial time scale of the loss.
+    - `t1`: the end, if there are no `ts`. With `until` neither is needed.
+    - `until`: a stopping rule, e.g. `jf.until.loss_ratio(1e-20)`. The flow ends with the first
+      step that meets it.
+    - `measures`: what to read off along the way.
+    - `loss`: `loss(prediction (n, m), target (n, m)) -> scalar`; default `1/2 ||Y - f(X)||_F^2`.
+    - `formulation`: "auto", or the name of one: "two_layer_residual", "residual", "parameters".
+    - `solver`: a Diffrax solver with an error estimate; default `Dopri8()`.
+    - `rtol`: tolerance on the error of a step, relative to the size of the weights and of the
+      residual; default 1e-8 in float64 and 1e-5 in float32.
+    - `max_steps`, `adjoint`: as in Diffrax.
+
+    **Returns:** a `Solution`. Numerical failure is a result code, not an exception.
+
+    **Raises:** `ValueError` for times, tolerances, shapes or names that cannot be used.
+    """
+    if ts is not None and t1 is not None:
+        raise ValueError("Give ts or t1, not both: the flow ends at the last of ts.")
+    if ts is None and t1 is None and until is None:
+        raise ValueError("Say how far to go: give ts, t1 or until.")
+    dtype = data.X.dtype
+    settings = flow_settings(
+        dtype,
+        until=until,
+        measures=measures,
+        loss=loss,
+        formulation=formulation,
+        solver=solver,
+        rtol=rtol,
+        max_steps=max_steps,
+        adjoint=adjoint,
+    )
+    return _jitted(network, data, times(ts, t1, dtype), settings)
+
+
+def times(ts: Any, t1: Any, dtype: Any) -> Float[Array, " times"] | None:
+    """The saved times as an array; None where only the trajectory itself can tell."""
+    if ts is None:
+        if t1 is None:
+            return None
+        if not isinstance(t1, jax.core.Tracer) and not (np.isfinite(t1) and t1 > 0):
+            raise ValueError(f"t1 must be positive and finite, got {t1}.")
+        return log_spaced(jnp.asarray(t1, dtype))
+    if not isinstance(ts, jax.core.Tracer):
+        values = np.asarray(ts, float)
+        if values.ndim == 1 and values.size == 0:
+            raise ValueError("ts is empty: give at least one time.")
+        if values.ndim > 1 or not np.all(np.isfinite(values)) or np.any(values < 0):
+            raise ValueError("ts must be one time or a vector of times, finite and non-negative.")
+        if np.any(np.diff(values) < 0):
+            raise ValueError("ts must increase: sort it first.")
+    return jnp.atleast_1d(jnp.asarray(ts, dtype))
+
+
+def log_spaced(
+    t1: Float[Array, ""], *, decades: float = 6.0, saves: int = SAVES
+) -> Float[Array, " times"]:
+    """0 and `saves - 1` logarithmically spaced times over the last `decades` before `t1`."""
+    powers = np.linspace(-decades, 0.0, saves - 1)
+    factors = np.concatenate([[0.0], 10.0**powers])
+    return t1 * jnp.asarray(factors, t1.dtype)
+
+
+@eqx.filter_jit
+def _jitted(network: Any, data: Regression, ts: Any, settings: FlowSettings) -> Solution:
+    return solve(network, data, ts, settings)
+
+
+def solve(
+    network: Any, data: Regression, ts: Float[Array, " times"] | None, settings: FlowSettings
+) -> Solution:
+    """`gradient_flow` without its checks: one trajectory, to be jitted and vmapped from outside."""
+    form = choose(settings.formulation, network, data, settings.loss)
+    y0 = form.start(network)
+    first = View(form, y0, network)
+    dtype = data.X.dtype
+    rate = form.fastest_rate(y0).astype(dtype)
+    scale = 1 / jnp.where(rate > 0, rate, 1)
+    if ts is None:
+        ts = log_spaced(1e8 * scale, decades=12.0)
+        # Far beyond any stop, and far from overflow: only the rule or max_steps ends this solve.
+        t1 = 1e25 * scale
+    else:
+        t1 = ts[-1]
+    fixed = [measure.start(first) for measure in settings.measures]
+
+    def read(t: Any, y: Any, args: Any) -> tuple[Array, list[PyTree]]:
+        view = View(form, y, network)
+        saved = [m.update(t, view, f) for m, f in zip(settings.measures, fixed, strict=True)]
+        return view.log_excess, saved
+
+    event = None
+    if settings.until is not None:
+        rule = settings.until
+
+        def met(t: Any, y: Any, args: Any, **_: Any) -> Array:
+            return rule(t, View(form, y, network), first)
+
+        event = diffrax.Event(met)
+    # An interval of length zero is a legitimate one: ts = [0].
+    positive = t1 > 0
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(form.field),
+        settings.solver,
+        t0=jnp.zeros((), dtype),
+        t1=t1,
+        dt0=jnp.where(positive, jnp.minimum(1e-2 * scale, t1), scale),
+        y0=y0,
+        saveat=diffrax.SaveAt(
+            subs=[diffrax.SubSaveAt(ts=ts, fn=read), diffrax.SubSaveAt(t1=True)]
+        ),
+        stepsize_controller=BlockController(settings.rtol, 1e-13 * scale, form.sizes),
+        event=event,
+        adjoint=settings.adjoint,
+        max_steps=settings.max_steps,
+        throw=False,
+    )
+    return _package(solution, form, network, first, fixed, read, settings)
+
+
+def _package(
+    solution: diffrax.Solution,
+    form: Formulation,
+    network: Any,
+    first: View,
+    fixed: list[PyTree],
+    read: Any,
+    settings: FlowSettings,
+) -> Solution:
+    assert solution.ts is not None
+    assert solution.ys is not None
+    (ts, t_end), ((log_excess, saved), y_end) = solution.ts, solution.ys
+    t1, y1 = t_end[0], jax.tree.map(lambda leaf: leaf[0], y_end)
+    last = View(form, y1, network)
+    log_excess1, saved1 = read(t1, y1, None)
+    # Diffrax leaves slots beyond the end at infinity: the trajectory stays where it ended.
+    beyond = ~jnp.isfinite(ts) | (ts > t1)
+
+    def hold(values: Array, final: Array) -> Array:
+        mask = beyond.reshape(beyond.shape + (1,) * (values.ndim - 1))
+        return jnp.where(mask, final[None], values)
+
+    ts = jnp.where(beyond, t1, ts)
+    log_excess = hold(log_excess, log_excess1)
+    saved = jax.tree.map(hold, saved, saved1)
+    measures = {
+        m.name: m.finish(ts, s, last, f)
+        for m, s, f in zip(settings.measures, saved, fixed, strict=True)
+    }
+    end = last.network
+    return Solution(
+        ts=ts,
+        log_excess=log_excess,
+        optimal_loss=optimal_loss(settings.loss, form),
+        t1=t1,
+        log_excess1=log_excess1,
+        network=end,
+        product=last.product if hasattr(type(end), "product") else None,
+        measures=measures,
+        result=_result(solution.result, y1, settings.until is not None),
+        stats={
+            "steps": solution.stats["num_steps"],
+            "accepted": solution.stats["num_accepted_steps"],
+            "rejected": solution.stats["num_rejected_steps"],
+            "initial_log_excess": first.log_excess,
+            "discrepancy": last.discrepancy,
+        },
+    )
+
+
+def optimal_loss(loss: Any, form: Formulation) -> Float[Array, ""]:
+    """What the excess loss is counted from: L*, in the loss's own units."""
+    goal = getattr(form, "goal", form.data.best_fit)
+    if isinstance(loss, SquaredLoss):
+        return loss(goal, form.data.Y)
+    return jnp.asarray(getattr(loss, "optimum", 0), form.data.X.dtype)
+
+
+def _result(result: Any, y1: PyTree[Array], has_rule: bool) -> Any:
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(y1)]))
+    R = diffrax.RESULTS
+    good = Result.not_stopped if has_rule else Result.finished
+    out = Result.where(result == R.successful, good, Result.not_finite)
+    out = Result.where(result == R.event_occurred, Result.stopped, out)
+    out = Result.where(result == R.max_steps_reached, Result.max_steps_reached, out)
+    return Result.where(finite, out, Result.not_finite)

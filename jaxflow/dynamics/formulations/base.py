@@ -1,0 +1,86 @@
+"""What a formulation is: exact coordinates in which one and the same flow is integrated."""
+
+import abc
+import functools
+from typing import Any, ClassVar, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from ...data import Regression
+
+
+class Formulation(eqx.Module):
+    """Exact coordinates of a gradient flow, for one network on one data set.
+
+    A formulation holds what stays fixed along the flow; its state is what moves. It is written
+    for one trajectory; `vmap` stays outside.
+    """
+
+    name: ClassVar[str]
+    data: eqx.AbstractVar[Regression]
+
+    @classmethod
+    @abc.abstractmethod
+    def applies(cls, network: Any, data: Regression, loss: Any) -> bool:
+        """Whether these coordinates describe the flow of this network under this loss."""
+
+    @classmethod
+    @abc.abstractmethod
+    def build(cls, network: Any, data: Regression, loss: Any) -> Self:
+        """The formulation of this network's flow."""
+
+    @abc.abstractmethod
+    def start(self, network: Any) -> PyTree[Array]:
+        """The state that stands for `network`."""
+
+    @abc.abstractmethod
+    def field(self, t: Any, state: Any, args: Any) -> PyTree[Array]:
+        """The time derivative of the state."""
+
+    @abc.abstractmethod
+    def sizes(self, state: Any) -> PyTree[Array]:
+        """For every leaf of the state, the size (a scalar) to which its error is relative."""
+
+    @abc.abstractmethod
+    def log_excess(self, state: Any) -> Float[Array, ""]:
+        """`log(L - L*)`, never by subtraction where the coordinates allow it."""
+
+    @abc.abstractmethod
+    def lift(self, state: Any, network: Any) -> Any:
+        """The network of the original class that this state stands for.
+
+        `network` is the one the flow started from: it supplies what the state left out.
+        """
+
+    @abc.abstractmethod
+    def fastest_rate(self, state: Any) -> Float[Array, ""]:
+        """An upper estimate of the fastest rate of the flow near this state, in 1/time."""
+
+    def product(self, state: Any, network: Any) -> Float[Array, "D m"]:
+        """The end-to-end linear predictor."""
+        return self.lift(state, network).product
+
+    def discrepancy(self, state: Any) -> Float[Array, ""]:
+        """How far redundant coordinates have drifted apart, relative to the targets."""
+        return jnp.zeros((), self.data.X.dtype)
+
+
+@functools.singledispatch
+def formulations(network: Any) -> tuple[type[Formulation], ...]:
+    """The formulations of this kind of network, the most reduced first. Families register here."""
+    raise NotImplementedError  # replaced by the general answer in `general.py`
+
+
+def norm(tree: PyTree[Array]) -> Float[Array, ""]:
+    """Frobenius norm over all leaves, with a zero gradient at zero."""
+    total = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree))
+    positive = total > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, total, 1)), 0)
+
+
+def like(tree: PyTree[Array], value: Array) -> PyTree[Array]:
+    """The structure of `tree` with every leaf replaced by `value`."""
+    return jax.tree.map(lambda _: value, tree)

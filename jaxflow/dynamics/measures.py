@@ -1,0 +1,124 @@
+"""What is read off along the way. One object serves a single flow and a sweep of millions."""
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from ..networks import span_factors, stack
+from .formulations import off_span
+from .formulations.base import norm
+from .view import View
+
+
+class Measure(eqx.Module):
+    """A quantity of a trajectory.
+
+    `fixed = start(first)` once at t = 0; `update(t, view, fixed)` at every saved time;
+    `finish(ts, saved, last, fixed)` once at the end gives the value, an array with dimensions
+    `dims`. The dimension "time" is that of the saved times. Written for one trajectory.
+    """
+
+    name: eqx.AbstractClassVar[str]
+    dims: ClassVar[tuple[str, ...]] = ()
+
+    def start(self, first: View) -> PyTree:
+        """What is fixed by the initialization."""
+        return None
+
+    def update(self, t: Float[Array, ""], view: View, fixed: PyTree) -> PyTree:
+        """What to keep of a saved time."""
+        return None
+
+    @abc.abstractmethod
+    def finish(self, ts: Float[Array, " time"], saved: PyTree, last: View, fixed: PyTree) -> Array:
+        """The value, from what was saved at all times `ts` and the view at the end."""
+
+
+class LogExcess(Measure):
+    """`log(L - L*)` at every saved time."""
+
+    name: ClassVar[str] = "log_excess"
+    dims: ClassVar[tuple[str, ...]] = ("time",)
+
+    def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
+        return view.log_excess
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        return saved
+
+
+class Times(Measure):
+    """The saved times themselves, which may differ from trajectory to trajectory."""
+
+    name: ClassVar[str] = "t"
+    dims: ClassVar[tuple[str, ...]] = ("time",)
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        return ts
+
+
+class Product(Measure):
+    """The end-to-end predictor `Theta` (D, m) at every saved time, from the residual."""
+
+    name: ClassVar[str] = "product"
+    dims: ClassVar[tuple[str, ...]] = ("time", "feature", "output")
+
+    def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
+        return view.product
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        return saved
+
+
+class OffSpanDistance(Measure):
+    r"""`||U2 V^T||_F` at the end: distance to the min-norm solution, off the span of the data."""
+
+    name: ClassVar[str] = "off_span_distance"
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        return norm(off_span(last.initial, last.data) @ last.network.V.T)
+
+
+class InSpanDistance(Measure):
+    r"""`||U1 V^T - S^-1 W^T Y||_F` at the end: what is left to learn, from the residual."""
+
+    name: ClassVar[str] = "in_span_distance"
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        data = last.data
+        return norm(data.right.T @ last.product - data.span_solution)
+
+
+class ImbalanceDrift(Measure):
+    r"""Largest change of the conserved imbalance over the saved times.
+
+    `max_t ||Lambda(t) - Lambda(0)||_F / (||U1(0)||_F^2 + ||V(0)||_F^2)`, with the hidden units
+    restricted to the row space of `[V; U1](0)`, which the flow never leaves.
+    """
+
+    name: ClassVar[str] = "imbalance_drift"
+
+    def start(self, first: View) -> PyTree:
+        V, U1 = span_factors(first.initial, first.data)
+        return U1.T @ U1 - V.T @ V, norm((V, U1)) ** 2
+
+    def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
+        V, U1 = span_factors(view.network, view.data)
+        return norm(U1.T @ U1 - V.T @ V - fixed[0])
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        size = fixed[1]
+        return jnp.max(saved) / jnp.where(size > 0, size, 1)
+
+
+class WeightGrowth(Measure):
+    """`||Z(end)||_F^2 / ||Z(0)||_F^2` of `Z = [V; U1]`."""
+
+    name: ClassVar[str] = "weight_growth"
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        before = norm(stack(*span_factors(last.initial, last.data)))
+        return (norm(stack(*span_factors(last.network, last.data))) / before) ** 2

@@ -1,0 +1,47 @@
+"""When to stop: rules `rule(t, view, first) -> bool`, read after every step."""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from .view import View
+
+
+class Until(eqx.Module):
+    """A stopping rule. `first` is the view at time 0."""
+
+    def __call__(self, t: Any, view: View, first: View) -> Bool[Array, ""]:
+        raise NotImplementedError
+
+
+class _LossRatio(Until):
+    log_ratio: float | Float[Array, ""]
+
+    def __call__(self, t: Any, view: View, first: View) -> Bool[Array, ""]:
+        now = view.log_excess
+        return now <= first.log_excess + jnp.asarray(self.log_ratio, now.dtype)
+
+
+class _Excess(Until):
+    log_excess: float | Float[Array, ""]
+
+    def __call__(self, t: Any, view: View, first: View) -> Bool[Array, ""]:
+        now = view.log_excess
+        return now <= jnp.asarray(self.log_excess, now.dtype)
+
+
+def loss_ratio(ratio: float) -> Until:
+    """Stop once `L - L*` has fallen to `ratio` of its initial value. 1e-300 is as good as 1e-3."""
+    if not 0 < ratio < 1:
+        raise ValueError(f"ratio must lie strictly between 0 and 1, got {ratio}.")
+    return _LossRatio(math.log(ratio))
+
+
+def excess(value: float) -> Until:
+    """Stop once `L - L*` is at most `value`."""
+    if not 0 < value < math.inf:
+        raise ValueError(f"value must be positive and finite, got {value}.")
+    return _Excess(math.log(value))

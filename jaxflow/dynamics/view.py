@@ -1,0 +1,42 @@
+"""One moment of one trajectory, as measures and stopping rules see it."""
+
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from ..data import Regression
+from .formulations import Formulation
+
+
+class View(eqx.Module):
+    """A state together with what it takes to read it. Everything is computed when asked for."""
+
+    formulation: Formulation
+    state: Any
+    initial: Any
+
+    @property
+    def data(self) -> Regression:
+        """The problem being learned."""
+        return self.formulation.data
+
+    @property
+    def network(self) -> Any:
+        """The network at this moment, of the class the trajectory started from."""
+        return self.formulation.lift(self.state, self.initial)
+
+    @property
+    def log_excess(self) -> Float[Array, ""]:
+        """`log(L - L*)`."""
+        return self.formulation.log_excess(self.state)
+
+    @property
+    def product(self) -> Float[Array, "D m"]:
+        """The end-to-end predictor `Theta`, from the residual where one is carried."""
+        return self.formulation.product(self.state, self.initial)
+
+    @property
+    def discrepancy(self) -> Float[Array, ""]:
+        """Distance between redundant coordinates, relative to the targets."""
+        return self.formulation.discrepancy(self.state)

@@ -1,0 +1,10 @@
+"""Who learns: Equinox modules, their laws of initialization, and their exact compression."""
+
+from . import compression as _compression, init as init
+from .base import best_fit as best_fit, compress as compress, trainable as trainable
+from .two_layer_linear import (
+    TwoLayerLinear as TwoLayerLinear,
+    fits as fits,
+    span_factors as span_factors,
+    stack as stack,
+)

@@ -1,0 +1,231 @@
+r"""Laws of initialization of the two-layer linear network.
+
+A law is an Equinox module. Calling it with a key, the data and a width draws a network; its fields
+are arrays that a sweep may vary. Notation: `U` is (D, h), `V` is (m, h), `U1 = Phi^T U` is what
+the data reaches of U and `U2` the rest, r = rank(X).
+"""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+from jax.core import Tracer
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..data import Regression, orthonormal
+from .two_layer_linear import TwoLayerLinear
+
+
+class Initialization(eqx.Module):
+    """A law of random networks: `law(key, data, width=h)` draws one."""
+
+    def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> Any:
+        raise NotImplementedError
+
+
+def _width(width: int, least: int, why: str) -> int:
+    if isinstance(width, Tracer) or int(width) != width:
+        raise ValueError(f"width must be a plain integer, got {width!r}.")
+    if width < 1:
+        raise ValueError(f"width must be at least 1, got {width}.")
+    if width < least:
+        raise ValueError(f"width must be at least {least} here, got {width}: {why}.")
+    return int(width)
+
+
+def _positive(name: str, value: Any) -> None:
+    if not isinstance(value, Tracer) and not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be a positive number, got {value}.")
+
+
+def _pair(scale: Any) -> None:
+    if not isinstance(scale, tuple) or len(scale) != 2:
+        raise ValueError(f"scale must be a pair (su, sv), got {scale!r}.")
+    for name, value in zip(("scale su", "scale sv"), scale, strict=True):
+        _positive(name, value)
+
+
+class Gaussian(Initialization):
+    r"""Independent normal entries.
+
+    Either `alpha`: every entry of U and V is `N(0, h^(-2 alpha))`, with `1/4 < alpha <= 1/2`; or
+    `scale = (su, sv)`: entries of U are `N(0, su^2)` and of V `N(0, sv^2)`, whatever the width.
+
+    **Raises:** `ValueError` for alpha outside (1/4, 1/2], scales that are not positive, or both.
+
+    **Source:** Min et al. (ICML 2021), section 4.2 (`alpha`) and appendix A.1 (`scale`).
+    """
+
+    alpha: float | Float[Array, ""] | None = None
+    scale: tuple[float | Float[Array, ""], float | Float[Array, ""]] | None = None
+
+    def __init__(self, alpha: Any = None, *, scale: Any = None):
+        if alpha is None and scale is None:
+            alpha = 0.5
+        self.alpha = alpha
+        self.scale = tuple(scale) if isinstance(scale, list) else scale
+
+    def __check_init__(self):
+        if self.alpha is not None and self.scale is not None:
+            raise ValueError("Give alpha or scale=(su, sv), not both.")
+        if self.scale is not None:
+            _pair(self.scale)
+        elif not isinstance(self.alpha, Tracer) and not 0.25 < self.alpha <= 0.5:
+            raise ValueError(
+                f"alpha must lie in (1/4, 1/2], got {self.alpha}: use scale=(su, sv) for any "
+                "other size of the weights."
+            )
+
+    def scales(self, width: int) -> tuple[Any, Any]:
+        """The standard deviations `(su, sv)` of the entries of U and V at this width."""
+        if self.scale is not None:
+            return self.scale
+        assert self.alpha is not None
+        size = float(width) ** (-self.alpha)
+        return size, size
+
+    def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
+        width = _width(width, 1, "")
+        u_key, v_key = jr.split(key)
+        dtype = data.X.dtype
+        su, sv = (jnp.asarray(s, dtype) for s in self.scales(width))
+        return TwoLayerLinear(
+            su * jr.normal(u_key, (data.features, width), dtype),
+            sv * jr.normal(v_key, (data.outputs, width), dtype),
+        )
+
+
+class Balanced(Initialization):
+    r"""Zero imbalance, `U1^T U1 = V^T V`, with the end-to-end product of a Gaussian draw.
+
+    From the product `Theta = U V^T` of a network drawn from `law`, with the economy decomposition
+    `Phi^T Theta = A diag(s) B^T` of rank k and Q any (h, k) matrix with orthonormal columns,
+
+        `V = B diag(s)^(1/2) Q^T`,  `U = Theta B diag(s)^(-1/2) Q^T`.
+
+    For k = m this is `V = [Theta^T Phi Phi^T Theta]^(1/4) Q^T`,
+    `U = Theta [Theta^T Phi Phi^T Theta]^(-1/4) Q^T` up to a rotation. Where m > r, the product keeps
+    only what its k = r right singular directions carry.
+
+    **Source:** Min et al. (ICML 2021), appendix A.1; the transpose on Q in V is missing in print.
+    """
+
+    law: Gaussian = eqx.field(default_factory=Gaussian)
+
+    def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
+        k = min(data.rank, data.outputs)
+        width = _width(width, k, "a balanced product of full rank needs min(r, m) hidden units")
+        network_key, q_key = jr.split(key)
+        product = self.law(network_key, data, width=width).product
+        _, s, Bt = jnp.linalg.svd(data.right.T @ product, full_matrices=False)
+        root = jnp.sqrt(s)[None, :]
+        Q = orthonormal(q_key, width, k, product.dtype)
+        return TwoLayerLinear((product @ Bt.T / root) @ Q.T, (Bt.T * root) @ Q.T)
+
+
+class Spectral(Initialization):
+    r"""Weights aligned with the singular vectors of `W^T Y = A diag(s) B^T`.
+
+    `U1 = su A R^T`, `V = sv B R^T`, `U2 = 0`, with A (r, k), B (m, k), R (h, k) orthonormal columns
+    and k = min(r, m). On whitened data the k modes decouple, `u_i' = (s_i - u_i v_i) v_i` and
+    `v_i' = (s_i - u_i v_i) u_i`: Saxe's setting for su = sv, where `u_i v_i = su sv` at t = 0.
+
+    **Source:** Saxe, McClelland, Ganguli (2014); Tarmoun et al. (ICML 2021).
+    """
+
+    scale: tuple[float | Float[Array, ""], float | Float[Array, ""]] = (0.1, 0.1)
+
+    def __check_init__(self):
+        _pair(self.scale)
+
+    def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
+        k = min(data.rank, data.outputs)
+        width = _width(width, k, "each of the min(r, m) modes needs a hidden unit")
+        A, _, Bt = jnp.linalg.svd(data.targets, full_matrices=False)
+        su, sv = (jnp.asarray(s, data.X.dtype) for s in self.scale)
+        R = orthonormal(key, width, k, data.X.dtype)
+        return TwoLayerLinear(su * (data.right @ A) @ R.T, sv * Bt.T @ R.T)
+
+
+class Orthogonal(Initialization):
+    r"""The invariant set of the min-norm proposition: `V U2^T = 0` and `U1 U2^T = 0`.
+
+    The rows of `[V; U1]` are orthogonal: `V V^T = h sv^2 I`, `U1 U1^T = h su^2 I`, `U1 V^T = 0`,
+    as in the limit of infinitely wide Gaussian networks. `U2` has the entries of a Gaussian draw,
+    projected off the row space of `[V; U1]`. The flow then ends at the min-norm solution.
+    `alpha` and `scale` mean what they mean in `Gaussian`.
+
+    **Source:** Min et al. (ICML 2021), proposition 1.
+    """
+
+    law: Gaussian
+
+    def __init__(self, alpha: Any = None, *, scale: Any = None):
+        self.law = Gaussian(alpha, scale=scale)
+
+    def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
+        m, r = data.outputs, data.rank
+        width = _width(width, m + r, f"m + r = {m + r} orthogonal rows need as many hidden units")
+        z_key, u_key = jr.split(key)
+        dtype = data.X.dtype
+        su, sv = (jnp.asarray(s, dtype) for s in self.law.scales(width))
+        Q = orthonormal(z_key, width, m + r, dtype)
+        V = sv * math.sqrt(width) * Q[:, :m].T
+        U1 = su * math.sqrt(width) * Q[:, m:].T
+        U2 = su * jr.normal(u_key, (data.features, width), dtype)
+        U2 = U2 - data.right @ (data.right.T @ U2)
+        # Twice is enough: one pass leaves rounding of the size of U2 in the row space.
+        for _ in range(2):
+            U2 = U2 - (U2 @ Q) @ Q.T
+        return TwoLayerLinear(data.right @ U1 + U2, V)
+
+
+class LambdaBalanced(Initialization):
+    r"""Homogeneous imbalance, `U1^T U1 - V^T V = lam I_h`.
+
+    It exists for lam > 0 only if h <= r, for lam < 0 only if h <= m, and for lam = 0 at any width.
+    One layer is drawn with independent normal entries of standard deviation `scale`, the other is
+    the polar partner that the identity asks for; `U2 = 0`.
+
+    **Raises:** `ValueError` where no such network exists.
+
+    **Source:** Fukumizu (1998), Braun et al. (2022) for lam = 0; Domine et al. (ICLR 2025) for
+    lam != 0 (their lambda is minus ours).
+    """
+
+    lam: float = eqx.field(default=0.0, static=True)
+    scale: float | Float[Array, ""] = 1.0
+
+    def __check_init__(self):
+        _positive("scale", self.scale)
+        if not math.isfinite(self.lam):
+            raise ValueError(f"lam must be a finite number, got {self.lam}.")
+
+    def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
+        m, r = data.outputs, data.rank
+        width = _width(width, 1, "")
+        lam = float(self.lam)
+        if (lam > 0 and width > r) or (lam < 0 and width > m):
+            raise ValueError(
+                f"U1^T U1 - V^T V = {lam} I_h needs h <= {r if lam > 0 else m} (the rank r for a "
+                f"positive, m for a negative value), got width {width}: only lam = 0 exists there."
+            )
+        dtype = data.X.dtype
+        free_key, q_key = jr.split(key)
+        # The layer with fewer rows is free when both would do: the other can always follow it.
+        v_is_free = lam > 0 or (lam == 0 and m <= r)
+        rows, partner_rows = (m, r) if v_is_free else (r, m)
+        k = min(width, rows)
+        # Of rank k by construction, so that the partner of k columns always exists.
+        free = jnp.asarray(self.scale, dtype) * jr.normal(free_key, (rows, width), dtype)
+        _, s, Rt = jnp.linalg.svd(free, full_matrices=False)
+        if lam == 0:
+            partner = (orthonormal(q_key, partner_rows, k, dtype) * s[None, :]) @ Rt
+        else:
+            values, vectors = jnp.linalg.eigh(free.T @ free)
+            root = jnp.sqrt(jnp.clip(values, 0) + abs(lam))
+            partner = (orthonormal(q_key, partner_rows, width, dtype) * root[None, :]) @ vectors.T
+        V, U1 = (free, partner) if v_is_free else (partner, free)
+        return TwoLayerLinear(data.right @ U1, V)

@@ -1,0 +1,7 @@
+"""Many at once: Monte Carlo over seeds and any axes."""
+
+from . import measures as measures
+from .clock import Clock as Clock
+from .plan import Sweep as Sweep
+from .run import run as run, save as save
+from .versions import environment as environment, versions as versions

@@ -1,0 +1,125 @@
+"""Measures that hold a trajectory against a prediction."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from ..data import Regression
+from ..dynamics.flow import SAVES, log_spaced
+from ..dynamics.measures import Measure
+from ..dynamics.view import View
+from ..theory import imbalance, limit_rate, rate_bound
+
+
+class BoundTimes(eqx.Module):
+    r"""Times on the clock of the rate bound, `2 lambda_r c t`, of each trajectory's own.
+
+    0 and logarithmically spaced times up to the one by which the bound promises
+    `L - L* <= ratio (L(0) - L*)`: a trajectory that has not got there has broken the bound. Where
+    the bound promises nothing (c = 0) the end is `fallback` times `log(1/ratio)`.
+    """
+
+    log_ratio: float
+    fallback: float = 1.0
+    saves: int = eqx.field(default=SAVES, static=True)
+
+    def __call__(self, network: Any, data: Regression) -> Float[Array, " times"]:
+        rate = rate_bound(network, data).rate
+        promised = rate > 0
+        unit = jnp.where(promised, 1 / jnp.where(promised, rate, 1), self.fallback)
+        # A thousandth more, so that a bound that is attained still lets the stop fire.
+        return log_spaced(1.001 * unit * -self.log_ratio, saves=self.saves)
+
+
+class Level(Measure):
+    """`c = [lambda_r(Lambda)]_+ + [lambda_m(-Lambda)]_+` of the initialization."""
+
+    name: ClassVar[str] = "c"
+
+    def start(self, first: View) -> PyTree:
+        return imbalance(first.initial, first.data).c
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        return fixed
+
+
+class BoundRate(Measure):
+    """`2 lambda_r(Sigma) c`: the exponent that the rate theorem guarantees."""
+
+    name: ClassVar[str] = "bound_rate"
+
+    def start(self, first: View) -> PyTree:
+        return rate_bound(first.initial, first.data).rate
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        return fixed
+
+
+class MeasuredRate(Measure):
+    """Mean decay rate of `L - L*` over the second half of the time, in 1/time."""
+
+    name: ClassVar[str] = "measured_rate"
+
+    def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
+        return view.log_excess
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        half = 0.5 * ts[-1]
+        return (jnp.interp(half, ts, saved) - saved[-1]) / half
+
+
+class LimitRate(Measure):
+    """The exact local rate of `L - L*` at the network where the trajectory ended, in 1/time."""
+
+    name: ClassVar[str] = "limit_rate"
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        return limit_rate(last.network, last.data)
+
+
+class RateSlack(Measure):
+    r"""By how much the trajectory beats `exp(-factor rate t)`, at its tightest.
+
+    `min over saved t > 0 of log(excess(0) / excess(t)) / (factor rate t) - 1`. Negative where the
+    bound is crossed; infinite where there is no bound (rate = 0).
+    """
+
+    name: ClassVar[str] = "slack"
+    factor: float | Float[Array, ""] = 1.0
+
+    def start(self, first: View) -> PyTree:
+        bound = rate_bound(first.initial, first.data)
+        return first.log_excess, bound.rate * jnp.asarray(self.factor, bound.rate.dtype)
+
+    def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
+        return view.log_excess
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        log_excess0, rate = fixed
+        promised = rate * ts
+        counts = promised > 0
+        ratio = (log_excess0 - saved) / jnp.where(counts, promised, 1)
+        return jnp.min(jnp.where(counts, ratio, jnp.inf)) - 1
+
+
+def standard() -> tuple[Measure, ...]:
+    """What a sweep of two-layer linear networks reads off unless told otherwise."""
+    from ..dynamics.measures import ImbalanceDrift, InSpanDistance, LogExcess, OffSpanDistance, Times
+
+    return (
+        Level(),
+        BoundRate(),
+        MeasuredRate(),
+        RateSlack(),
+        OffSpanDistance(),
+        InSpanDistance(),
+        ImbalanceDrift(),
+        Times(),
+        LogExcess(),
+    )
+
+
+LOG_1E20 = float(np.log(1e-20))

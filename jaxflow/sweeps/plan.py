@@ -1,0 +1,231 @@
+"""What a sweep is: a grid of settings, a number of seeds, and what to read off each trajectory."""
+
+import dataclasses
+import hashlib
+import inspect
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from ..data import Regression
+from ..dynamics.flow import FlowSettings, flow_settings
+from ..dynamics.measures import Measure
+from ..dynamics.until import Until
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One point of the grid: its coordinates, and the law, call arguments and data they mean."""
+
+    index: tuple[int, ...]
+    coordinates: dict[str, Any]
+    law: Any
+    arguments: dict[str, Any]
+    data: Regression
+
+    def keys(self, key: PRNGKeyArray, seeds: int) -> PRNGKeyArray:
+        """One key a seed: a function of the coordinates and the seed, and of nothing else."""
+        text = json.dumps(self.coordinates, sort_keys=True, default=str)
+        digest = hashlib.sha256(text.encode()).digest()
+        cell_key = jr.fold_in(key, int.from_bytes(digest[:4], "little"))
+        return jax.vmap(lambda seed: jr.fold_in(cell_key, seed))(np.arange(seeds, dtype=np.uint32))
+
+
+class Sweep:
+    r"""A plan: the flow from every network of a law, over a grid of settings and seeds.
+
+    The key of a trajectory is a function of its cell's coordinates and its seed alone, so that no
+    draw depends on chunking, order or devices, and a sweep can grow by a width or by seeds.
+
+    **Arguments:**
+
+    - `data`: a `Regression`, or, with an axis "data", a mapping from label to `Regression`.
+    - `init`: a law, such as `jf.init.Gaussian()`.
+    - `over`: mapping from axis to values. An axis names a field of the law ("alpha", "scale"), an
+      argument of its call ("width"), or "data" (values are labels of the mapping). `widths=[...]`
+      is shorthand for `over={"width": [...]}`.
+    - `seeds`: trajectories a cell.
+    - `key`: a JAX key; default `jax.random.key(0)`.
+    - `ts`: saved times, or a module `(network, data) -> times` for a clock of each trajectory's own;
+      default as in `gradient_flow`. With `t1`, logarithmically spaced up to there.
+    - `until`, `measures`, `loss`, `formulation`, `solver`, `rtol`, `max_steps`: as in
+      `gradient_flow`.
+    - `chunk`: trajectories solved side by side; default 64 on CPU, where small chunks stay in
+      cache, and 4096 elsewhere.
+    - `compress`: integrate the exactly equivalent narrower network where there is one.
+
+    **Raises:** `ValueError` for an axis that names nothing, an empty axis, or settings that no
+    trajectory could use.
+    """
+
+    def __init__(
+        self,
+        data: Regression | Mapping[str, Regression],
+        init: Any,
+        *,
+        widths: Sequence[int] | None = None,
+        over: Mapping[str, Sequence[Any]] | None = None,
+        seeds: int = 64,
+        key: PRNGKeyArray | None = None,
+        ts: Any = None,
+        t1: float | None = None,
+        until: Until | None = None,
+        measures: Sequence[Measure] = (),
+        loss: Any = None,
+        formulation: str = "auto",
+        solver: Any = None,
+        rtol: float | None = None,
+        max_steps: int = 1_000_000,
+        chunk: int | None = None,
+        compress: bool = True,
+    ):
+        axes = dict(over or {})
+        if widths is not None:
+            if "width" in axes:
+                raise ValueError("Give widths= or over={'width': ...}, not both.")
+            axes = {"width": widths, **axes}
+        self.axes: dict[str, tuple[Any, ...]] = {n: tuple(_plain(v)) for n, v in axes.items()}
+        for name, values in self.axes.items():
+            if not values:
+                raise ValueError(f"The axis {name!r} has no values.")
+            if len({str(v) for v in values}) < len(values):
+                raise ValueError(f"The axis {name!r} has a value twice: {list(values)}.")
+        if seeds < 1:
+            raise ValueError(f"seeds must be at least 1, got {seeds}.")
+        if chunk is not None and chunk < 1:
+            raise ValueError(f"chunk must be at least 1, got {chunk}.")
+        if ts is None and t1 is None and until is None:
+            raise ValueError("Say how far to go: give ts, t1 or until.")
+        if ts is not None and t1 is not None:
+            raise ValueError("Give ts or t1, not both: the flow ends at the last of ts.")
+        self.data, self.init, self.seeds = data, init, int(seeds)
+        self.key = jr.key(0) if key is None else key
+        self.ts, self.t1 = ts, t1
+        self.options: dict[str, Any] = {
+            "until": until,
+            "measures": tuple(measures),
+            "loss": loss,
+            "formulation": formulation,
+            "solver": solver,
+            "rtol": rtol,
+            "max_steps": max_steps,
+        }
+        self.chunk, self.compress = chunk, compress
+        self.cells = list(self._cells())
+        for cell in self.cells:  # fail now, not in the middle of a night
+            self.settings(cell.data.X.dtype)
+
+    def replace(self, **changes: Any) -> "Sweep":
+        """The same plan with some arguments changed."""
+        arguments = {
+            "data": self.data,
+            "init": self.init,
+            "over": self.axes,
+            "seeds": self.seeds,
+            "key": self.key,
+            "ts": self.ts,
+            "t1": self.t1,
+            "chunk": self.chunk,
+            "compress": self.compress,
+            **self.options,
+        }
+        return Sweep(**{**arguments, **changes})
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of values along each axis, then the number of seeds."""
+        return (*(len(values) for values in self.axes.values()), self.seeds)
+
+    @property
+    def trajectories(self) -> int:
+        """How many trajectories the sweep has."""
+        return int(np.prod(self.shape))
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """What is read off each trajectory."""
+        return self.options["measures"]
+
+    def settings(self, dtype: Any) -> FlowSettings:
+        """The settings of every solve."""
+        return flow_settings(dtype, **self.options)
+
+    def coordinates(self) -> dict[str, Any]:
+        """Coordinate values by axis: numbers where the values are numbers, else their text."""
+        out: dict[str, Any] = {}
+        for name, values in self.axes.items():
+            numeric = all(isinstance(v, (int, float)) for v in values)
+            out[name] = np.asarray(values) if numeric else np.asarray([_text(v) for v in values])
+        return out
+
+    def describe(self) -> dict[str, Any]:
+        """The plan in plain values, for the attributes of a result."""
+        options = {k: v for k, v in self.options.items() if v is not None and k != "measures"}
+        return {
+            "law": str(self.init),
+            "axes": {name: [_text(v) for v in values] for name, values in self.axes.items()},
+            "seeds": self.seeds,
+            "key": np.asarray(jr.key_data(self.key)).tolist(),
+            "times": str(self.ts if self.ts is not None else self.t1),
+            "measures": [measure.name for measure in self.measures],
+            "compress": self.compress,
+            **{name: str(value) for name, value in options.items()},
+        }
+
+    def _cells(self) -> Iterator[Cell]:
+        names, grids = list(self.axes), [list(enumerate(v)) for v in self.axes.values()]
+        if isinstance(self.data, Mapping) != ("data" in self.axes):
+            raise ValueError(
+                "A mapping of data sets goes with an axis 'data' that lists its labels: "
+                "Sweep({'a': first, 'b': second}, ..., over={'data': ['a', 'b']})."
+            )
+        for point in itertools.product(*grids):
+            law, arguments, data = self.init, {}, self.data
+            coordinates = {n: value for n, (_, value) in zip(names, point, strict=True)}
+            for name, value in coordinates.items():
+                if name == "data":
+                    if value not in self.data:
+                        raise ValueError(f"No data set is called {value!r}.")
+                    data = self.data[value]
+                elif name in inspect.signature(type(law).__call__).parameters:
+                    arguments[name] = value
+                else:
+                    law = vary(law, name, value)
+            # Abstractly: shapes and hypotheses are checked without drawing anything.
+            eqx.filter_eval_shape(law, self.key, data, **arguments)
+            yield Cell(tuple(i for i, _ in point), coordinates, law, arguments, data)
+
+
+def vary(law: Any, name: str, value: Any) -> Any:
+    """The law with one field replaced, in itself or in the law it is built on."""
+    fields = {f.name: getattr(law, f.name) for f in dataclasses.fields(law)}
+    if name in fields:
+        return type(law)(**{**fields, name: value})
+    if "law" in fields:
+        inner = vary(fields["law"], name, value)
+        return eqx.tree_at(lambda outer: outer.law, law, inner)
+    known = ", ".join(repr(f) for f in fields)
+    raise ValueError(
+        f"The axis {name!r} names neither an argument of {type(law).__name__}'s call, nor 'data', "
+        f"nor one of its fields: {known or 'none'}."
+    )
+
+
+def _plain(values: Any) -> list[Any]:
+    """Values as plain Python ones, so that 64 and numpy's 64 are one coordinate."""
+    return [v.item() if isinstance(v, np.generic) or hasattr(v, "item") else v for v in values]
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+Times = Callable[[Any, Regression], jnp.ndarray]

@@ -1,0 +1,34 @@
+"""What produced a result: software, host, device and precision."""
+
+import os
+import platform
+from importlib import metadata
+from typing import Any
+
+import jax
+
+PACKAGES = ("jaxflow-lab", "jax", "jaxlib", "diffrax", "equinox", "optax", "numpy", "xarray", "zarr")
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine, devices and default precision, for the record beside a measurement."""
+    return {
+        "versions": versions(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cpus": os.cpu_count(),
+        "devices": [device.device_kind for device in jax.devices()],
+        "backend": jax.default_backend(),
+        "float": "float64" if jax.config.read("jax_enable_x64") else "float32",
+    }
