@@ -121,7 +121,7 @@ def _descend(
         rate = clock(carry.step) if callable(clock) else clock
         t = carry.t + jnp.asarray(rate, dtype)
         view = View(form, parameters, network)
-        met = jnp.asarray(False) if until is None else until(t, view, first)
+        met = jnp.asarray(False) if until is None else until(t, view, first) <= 0
         finite = jnp.all(
             jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(parameters)])
         )

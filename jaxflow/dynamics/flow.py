@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optimistix as optx
 from jaxtyping import Array, Float, PyTree
 
 from ..data import Regression
@@ -112,8 +113,8 @@ def gradient_flow(
       the last one. Default: 0 and 256 logarithmically spaced times up to `t1`; without `t1`, twelve
       decades around the initial time scale of the loss.
     - `t1`: the end, if there are no `ts`. With `until` neither is needed.
-    - `until`: a stopping rule, e.g. `jf.until.loss_ratio(1e-20)`. The flow ends with the first
-      step that meets it.
+    - `until`: a stopping rule, e.g. `jf.until.loss_ratio(1e-20)`. The flow ends where it is first
+      met, located inside the step.
     - `measures`: what to read off along the way.
     - `loss`: `loss(prediction (n, m), target (n, m)) -> scalar`; default `1/2 ||Y - f(X)||_F^2`.
     - `formulation`: "auto", or the name of one: "two_layer_residual", "residual", "parameters".
@@ -205,10 +206,14 @@ def solve(
     if settings.until is not None:
         rule = settings.until
 
-        def met(t: Any, y: Any, args: Any, **_: Any) -> Array:
-            return rule(t, View(form, y, network), first)
+        def value(t: Any, y: Any, args: Any, **_: Any) -> Array:
+            here = rule(t, View(form, y, network), first)
+            # A rule that is met already has no crossing of its own: it gets one at the start.
+            return jnp.where(t > 0, here, jnp.ones((), here.dtype))
 
-        event = diffrax.Event(met)
+        fine = 64 * float(jnp.finfo(dtype).eps)
+        locate = optx.Bisection(rtol=fine, atol=fine, expand_if_necessary=False)
+        event = diffrax.Event(value, locate, direction=False)
     # An interval of length zero is a legitimate one: ts = [0].
     positive = t1 > 0
     solution = diffrax.diffeqsolve(
@@ -269,7 +274,7 @@ def _package(
         network=end,
         product=last.product if hasattr(type(end), "product") else None,
         measures=measures,
-        result=_result(solution.result, y1, settings.until is not None),
+        result=_result(solution, y1),
         stats={
             "steps": solution.stats["num_steps"],
             "accepted": solution.stats["num_accepted_steps"],
@@ -288,11 +293,13 @@ def optimal_loss(loss: Any, form: Formulation) -> Float[Array, ""]:
     return jnp.asarray(getattr(loss, "optimum", 0), form.data.X.dtype)
 
 
-def _result(result: Any, y1: PyTree[Array], has_rule: bool) -> Any:
+def _result(solution: diffrax.Solution, y1: PyTree[Array]) -> Any:
     finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(y1)]))
-    R = diffrax.RESULTS
-    good = Result.not_stopped if has_rule else Result.finished
-    out = Result.where(result == R.successful, good, Result.not_finite)
-    out = Result.where(result == R.event_occurred, Result.stopped, out)
-    out = Result.where(result == R.max_steps_reached, Result.max_steps_reached, out)
+    R, stopped = diffrax.RESULTS, solution.event_mask
+    good = Result.finished if stopped is None else Result.not_stopped
+    out = Result.where(solution.result == R.successful, good, Result.not_finite)
+    out = Result.where(solution.result == R.max_steps_reached, Result.max_steps_reached, out)
+    if stopped is not None:
+        # Whatever locating the crossing said: it lies inside the last step.
+        out = Result.where(stopped, Result.stopped, out)
     return Result.where(finite, out, Result.not_finite)

@@ -1,36 +1,36 @@
-"""When to stop: rules `rule(t, view, first) -> bool`, read after every step."""
+"""When to stop: rules `rule(t, view, first) -> value`, met where the value falls to zero."""
 
 import math
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from .view import View
 
 
 class Until(eqx.Module):
-    """A stopping rule. `first` is the view at time 0."""
+    """A stopping rule: positive until it is met. `first` is the view at time 0."""
 
-    def __call__(self, t: Any, view: View, first: View) -> Bool[Array, ""]:
+    def __call__(self, t: Any, view: View, first: View) -> Float[Array, ""]:
         raise NotImplementedError
 
 
 class _LossRatio(Until):
     log_ratio: float | Float[Array, ""]
 
-    def __call__(self, t: Any, view: View, first: View) -> Bool[Array, ""]:
+    def __call__(self, t: Any, view: View, first: View) -> Float[Array, ""]:
         now = view.log_excess
-        return now <= first.log_excess + jnp.asarray(self.log_ratio, now.dtype)
+        return now - (first.log_excess + jnp.asarray(self.log_ratio, now.dtype))
 
 
 class _Excess(Until):
     log_excess: float | Float[Array, ""]
 
-    def __call__(self, t: Any, view: View, first: View) -> Bool[Array, ""]:
+    def __call__(self, t: Any, view: View, first: View) -> Float[Array, ""]:
         now = view.log_excess
-        return now <= jnp.asarray(self.log_excess, now.dtype)
+        return now - jnp.asarray(self.log_excess, now.dtype)
 
 
 def loss_ratio(ratio: float) -> Until:

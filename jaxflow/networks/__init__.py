@@ -1,6 +1,6 @@
 """Who learns: Equinox modules, their laws of initialization, and their exact compression."""
 
-from . import compression as _compression, init as init
+from . import compression as _compression, init as init  # noqa: F401
 from .base import best_fit as best_fit, compress as compress, trainable as trainable
 from .two_layer_linear import (
     TwoLayerLinear as TwoLayerLinear,

@@ -106,8 +106,8 @@ class Balanced(Initialization):
         `V = B diag(s)^(1/2) Q^T`,  `U = Theta B diag(s)^(-1/2) Q^T`.
 
     For k = m this is `V = [Theta^T Phi Phi^T Theta]^(1/4) Q^T`,
-    `U = Theta [Theta^T Phi Phi^T Theta]^(-1/4) Q^T` up to a rotation. Where m > r, the product keeps
-    only what its k = r right singular directions carry.
+    `U = Theta [Theta^T Phi Phi^T Theta]^(-1/4) Q^T` up to a rotation. Where m > r, the product
+    keeps only what its k = r right singular directions carry.
 
     **Source:** Min et al. (ICML 2021), appendix A.1; the transpose on Q in V is missing in print.
     """

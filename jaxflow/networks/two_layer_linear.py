@@ -68,4 +68,3 @@ def fits(network: TwoLayerLinear, data: Regression) -> None:
 def stack(V: Float[Array, "m h"], U1: Float[Array, "r h"]) -> Float[Array, "m+r h"]:
     """`Z = [V; U1]`, whose row space the flow never leaves."""
     return jnp.concatenate([V, U1], axis=-2)
-

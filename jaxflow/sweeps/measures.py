@@ -1,15 +1,23 @@
-"""Measures that hold a trajectory against a prediction."""
+"""Measures that hold a trajectory against a prediction; and, for reach, all the others."""
 
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from ..data import Regression
 from ..dynamics.flow import SAVES, log_spaced
-from ..dynamics.measures import Measure
+from ..dynamics.measures import (
+    ImbalanceDrift as ImbalanceDrift,
+    InSpanDistance as InSpanDistance,
+    LogExcess as LogExcess,
+    Measure as Measure,
+    OffSpanDistance as OffSpanDistance,
+    Product as Product,
+    Times as Times,
+    WeightGrowth as WeightGrowth,
+)
 from ..dynamics.view import View
 from ..theory import imbalance, limit_rate, rate_bound
 
@@ -107,8 +115,6 @@ class RateSlack(Measure):
 
 def standard() -> tuple[Measure, ...]:
     """What a sweep of two-layer linear networks reads off unless told otherwise."""
-    from ..dynamics.measures import ImbalanceDrift, InSpanDistance, LogExcess, OffSpanDistance, Times
-
     return (
         Level(),
         BoundRate(),
@@ -121,5 +127,3 @@ def standard() -> tuple[Measure, ...]:
         LogExcess(),
     )
 
-
-LOG_1E20 = float(np.log(1e-20))

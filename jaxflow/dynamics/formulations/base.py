@@ -2,7 +2,7 @@
 
 import abc
 import functools
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -29,7 +29,7 @@ class Formulation(eqx.Module):
 
     @classmethod
     @abc.abstractmethod
-    def build(cls, network: Any, data: Regression, loss: Any) -> Self:
+    def build(cls, network: Any, data: Regression, loss: Any) -> "Formulation":
         """The formulation of this network's flow."""
 
     @abc.abstractmethod

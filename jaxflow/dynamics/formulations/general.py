@@ -1,6 +1,6 @@
 """The formulations that serve every Equinox module."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -67,7 +67,7 @@ class Residual(_General):
         return isinstance(loss, SquaredLoss)
 
     @classmethod
-    def build(cls, network: Any, data: Regression, loss: Any) -> Self:
+    def build(cls, network: Any, data: Regression, loss: Any) -> "Formulation":
         return cls(data, _split(network)[1], best_fit(network, data))
 
     def start(self, network: Any) -> ResidualState:
@@ -121,7 +121,7 @@ class Parameters(_General):
         return True
 
     @classmethod
-    def build(cls, network: Any, data: Regression, loss: Any) -> Self:
+    def build(cls, network: Any, data: Regression, loss: Any) -> "Formulation":
         goal = best_fit(network, data) if isinstance(loss, SquaredLoss) else data.Y
         return cls(data, _split(network)[1], goal, loss)
 

@@ -1,6 +1,6 @@
 """The two-layer linear network in residual coordinates."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ class TwoLayerResidual(Formulation):
         return isinstance(network, TwoLayerLinear) and isinstance(loss, SquaredLoss)
 
     @classmethod
-    def build(cls, network: TwoLayerLinear, data: Regression, loss: Any) -> Self:
+    def build(cls, network: TwoLayerLinear, data: Regression, loss: Any) -> "Formulation":
         fits(network, data)
         return cls(data)
 

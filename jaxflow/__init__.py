@@ -1,0 +1,16 @@
+"""jaxflow: a laboratory for gradient-flow theory."""
+
+from . import claims as claims, data as data, theory as theory
+from .claims import Claim as Claim, Verdict as Verdict, verify as verify
+from .data import Regression as Regression
+from .dynamics import (
+    Measure as Measure,
+    Result as Result,
+    Solution as Solution,
+    SquaredLoss as SquaredLoss,
+    gradient_descent as gradient_descent,
+    gradient_flow as gradient_flow,
+    until as until,
+)
+from .networks import TwoLayerLinear as TwoLayerLinear, compress as compress, init as init
+from .sweeps import Sweep as Sweep, measures as measures, run as run

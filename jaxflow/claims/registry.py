@@ -1,0 +1,56 @@
+"""Finding claims: in this package, in installed packages, and in a user's own file."""
+
+import functools
+import importlib.util
+import pkgutil
+from importlib import import_module, metadata
+from pathlib import Path
+from types import ModuleType
+
+import jaxflow.claims as _room
+
+from .base import Claim
+
+ENTRY_POINTS = "jaxflow.claims"
+
+
+@functools.cache
+def catalogue() -> dict[str, Claim]:
+    """Every claim by id: the `CLAIMS` of each module here, and of each entry point's module."""
+    modules = [
+        import_module(f"{_room.__name__}.{info.name}") for info in pkgutil.iter_modules(_room.__path__)
+    ]
+    modules += [point.load() for point in metadata.entry_points(group=ENTRY_POINTS)]
+    return {claim.id: claim for module in modules for claim in _claims(module)}
+
+
+def find(name: str) -> list[Claim]:
+    """The claims that `name` means: an id, the prefix of a paper, or the path of a Python file."""
+    if name.endswith(".py"):
+        return _from_file(Path(name))
+    known = catalogue()
+    found = [claim for key, claim in known.items() if key == name or key.startswith(f"{name}.")]
+    if not found:
+        raise ValueError(
+            f"No claim is called {name!r}: choose one of {', '.join(known)}, or give the path of a "
+            "Python file that lists its claims in CLAIMS."
+        )
+    return found
+
+
+def _claims(module: ModuleType) -> tuple[Claim, ...]:
+    return tuple(getattr(module, "CLAIMS", ()))
+
+
+def _from_file(path: Path) -> list[Claim]:
+    if not path.is_file():
+        raise ValueError(f"There is no file {path}.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = list(_claims(module))
+    if not found:
+        raise ValueError(f"{path} defines no claims: list them in CLAIMS = (...).")
+    return found

@@ -1,0 +1,66 @@
+"""Judge a claim, together with its mutant and its control."""
+
+from ..sweeps import Clock, Sweep
+from ..sweeps.run import Progress
+from .base import PRESETS, Claim, Evidence, Verdict
+from .registry import find
+
+
+def verify(
+    claim: Claim | str, *, preset: str = "quick", progress: Progress | None = None
+) -> Verdict:
+    """Run a claim's experiment, its mutant's and its control's, and return the verdict.
+
+    **Arguments:** a `Claim` or the id of one; `preset` is "quick", "paper" or "large".
+
+    **Raises:** `ValueError` for an unknown claim or preset.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"No preset is called {preset!r}: choose one of {', '.join(PRESETS)}.")
+    if isinstance(claim, str):
+        found = find(claim)
+        if len(found) > 1:
+            names = ", ".join(c.id for c in found)
+            raise ValueError(f"{claim!r} means several claims; name one of {names}.")
+        claim = found[0]
+    with Clock() as clock:
+        evidence = claim.evaluate(claim.setting(preset), progress)
+        verdict = judge(claim, evidence, preset)
+        mutant, control = (_variant(v, preset) for v in (claim.mutant, claim.control))
+    return _with(verdict, seconds=clock.seconds, mutant=mutant, control=control)
+
+
+def judge(claim: Claim, evidence: Evidence, preset: str) -> Verdict:
+    """The verdict on evidence in hand, before its mutant and control have been run."""
+    holds, reason = claim.decide(evidence)
+    counts = evidence.applies & ~evidence.vacuous
+    return Verdict(
+        id=claim.id,
+        source=claim.source,
+        provenance=claim.provenance,
+        statement=claim.statement,
+        preset=preset,
+        holds=holds,
+        expected=claim.expected,
+        reason=reason,
+        measured=evidence.measured,
+        predicted=evidence.predicted,
+        uncertainty=evidence.allowance,
+        slack=float(evidence.slack[counts].min()) if counts.any() else None,
+        trajectories=int(evidence.slack.size),
+        vacuous=int((evidence.applies & evidence.vacuous).sum()),
+        failed=int(evidence.failed.sum()),
+        seconds=0.0,
+    )
+
+
+def _variant(claim: Claim | None, preset: str) -> dict[str, object] | None:
+    if claim is None:
+        return None
+    sweep: Sweep = claim.setting(preset)
+    holds, reason = claim.decide(claim.evaluate(sweep))
+    return {"statement": claim.statement, "holds": holds, "reason": reason}
+
+
+def _with(verdict: Verdict, **changes: object) -> Verdict:
+    return Verdict(**{**verdict.__dict__, **changes})  # type: ignore[arg-type]

@@ -1,0 +1,10 @@
+"""What is learned: regression problems and their spectra, synthetic and real."""
+
+from .real import load as load
+from .regression import Regression as Regression
+from .synthetic import (
+    gaussian as gaussian,
+    orthonormal as orthonormal,
+    spectrum as spectrum,
+    whitened as whitened,
+)

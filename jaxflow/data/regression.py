@@ -1,0 +1,155 @@
+"""The learning problem: what is learned, and everything its spectrum says about it."""
+
+import warnings
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
+
+
+def canonical(name: str, values: ArrayLike) -> np.ndarray:
+    """`values` as a finite float matrix on the host, in the dtype JAX will keep."""
+    if isinstance(values, jax.core.Tracer):
+        raise ValueError(
+            f"{name} is being traced, but its numerical rank decides array shapes: "
+            "build the Regression outside jit, vmap and grad, and pass it in."
+        )
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}.")
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(
+            f"{name} must be a non-empty matrix with one row a sample, got shape {array.shape}."
+        )
+    wanted = array.dtype if array.dtype.kind == "f" else np.dtype(np.float64)
+    # JAX has no other floats that a matrix can be decomposed in.
+    wanted = np.dtype(np.float32 if wanted.itemsize <= 4 else np.float64)
+    array = array.astype(jax.dtypes.canonicalize_dtype(wanted))
+    bad = int(np.size(array) - np.isfinite(array).sum())
+    if bad:
+        raise ValueError(
+            f"{name} has {bad} NaN or infinite entries: remove or impute those rows first."
+        )
+    return array
+
+
+def warn_if_rounded(*values: ArrayLike, stacklevel: int) -> None:
+    """Warn, once for all `values`, if JAX will keep float64 ones in single precision only."""
+    if jax.dtypes.canonicalize_dtype(np.float64) == np.float32 and any(
+        np.asarray(value).dtype == np.float64 for value in values
+    ):
+        warnings.warn(
+            "float64 data is being rounded to float32: call "
+            "jax.config.update('jax_enable_x64', True) first to keep double precision.",
+            stacklevel=stacklevel + 1,
+        )
+
+
+class Regression(eqx.Module):
+    r"""Multivariate least squares, `L = 1/2 ||Y - f(X)||_F^2`, with its spectrum.
+
+    With the economy singular value decomposition `X = W S Phi^T`, where
+    `S = diag(s_1 >= ... >= s_r > 0)` and `r = rank(X)`, a linear predictor `x -> Theta^T x` has
+
+        `L(Theta) = 1/2 ||W^T Y - S Phi^T Theta||_F^2 + L*`,  `L* = 1/2 ||(I - W W^T) Y||_F^2`.
+
+    Nothing is assumed about n, D, m: rank-deficient X, n > D and m > r are all handled.
+
+    **Arguments:**
+
+    - `X`: inputs, one row a sample, shape `(n, D)`.
+    - `Y`: targets, shape `(n, m)`, or `(n,)` for one target.
+    - `rank_tolerance`: singular values at or below `rank_tolerance * s_1` count as zero. Default
+      `max(n, D) * eps` of X's dtype, the threshold of `numpy.linalg.matrix_rank`. What counts as
+      zero is dropped from the span: the loss in those directions belongs to `optimal_loss`.
+
+    **Attributes:** `X`, `Y`, and
+
+    - `left`: W, shape `(n, r)`; `right`: Phi, shape `(D, r)`; both with orthonormal columns.
+    - `singular_values`: `s`, shape `(r,)`, decreasing. (Min et al. write `Sigma_x = S^2`.)
+    - `targets`: `W^T Y`, shape `(r, m)`.
+    - `optimal_loss`: L*, the least loss of any linear predictor.
+
+    **Raises:** `ValueError` for shapes that do not fit, entries that are not finite, X = 0, or
+    construction under a JAX transformation (the rank decides shapes).
+    """
+
+    X: Float[Array, "n D"]
+    Y: Float[Array, "n m"]
+    left: Float[Array, "n r"]
+    singular_values: Float[Array, " r"]
+    right: Float[Array, "D r"]
+    targets: Float[Array, "r m"]
+    optimal_loss: Float[Array, ""]
+
+    def __init__(self, X: ArrayLike, Y: ArrayLike, *, rank_tolerance: float | None = None):
+        x, y = canonical("X", X), canonical("Y", Y)
+        warn_if_rounded(X, Y, stacklevel=4)  # two of the frames are Equinox's
+        if len(x) != len(y):
+            raise ValueError(
+                f"X has {len(x)} rows and Y has {len(y)}: they must have one row a sample each."
+            )
+        dtype = np.result_type(x, y)
+        if rank_tolerance is None:
+            rank_tolerance = max(x.shape) * float(np.finfo(x.dtype).eps)
+        if not 0 <= rank_tolerance < 1:
+            raise ValueError(f"rank_tolerance must lie in [0, 1), got {rank_tolerance}.")
+        # On the host and in double precision whatever the dtype: done once, it should be done well.
+        wide_x, wide_y = x.astype(np.float64), y.astype(np.float64)
+        left, s, right = np.linalg.svd(wide_x, full_matrices=False)
+        rank = int(np.count_nonzero(s > rank_tolerance * s[0])) if s[0] > 0 else 0
+        if rank == 0:
+            raise ValueError("X is zero: there is nothing to learn from it.")
+        left, s, right = left[:, :rank], s[:rank], right[:rank].T
+        targets = left.T @ wide_y
+        self.X, self.Y = jnp.asarray(x, dtype), jnp.asarray(y, dtype)
+        self.left = jnp.asarray(left, dtype)
+        self.singular_values = jnp.asarray(s, dtype)
+        self.right = jnp.asarray(right, dtype)
+        self.targets = jnp.asarray(targets, dtype)
+        self.optimal_loss = jnp.asarray(0.5 * np.sum((wide_y - left @ targets) ** 2), dtype)
+
+    @property
+    def samples(self) -> int:
+        """n, the number of rows of X."""
+        return self.X.shape[-2]
+
+    @property
+    def features(self) -> int:
+        """D, the input dimension."""
+        return self.X.shape[-1]
+
+    @property
+    def outputs(self) -> int:
+        """m, the number of targets."""
+        return self.Y.shape[-1]
+
+    @property
+    def rank(self) -> int:
+        """r, the numerical rank of X."""
+        return self.singular_values.shape[-1]
+
+    @property
+    def condition(self) -> Float[Array, ""]:
+        """`(s_1 / s_r)^2`, the condition number of `X^T X` on the data's span."""
+        return (self.singular_values[0] / self.singular_values[-1]) ** 2
+
+    @property
+    def span_solution(self) -> Float[Array, "r m"]:
+        """`S^-1 W^T Y`, the coordinates in `right` of every minimizer of the loss."""
+        return self.targets / self.singular_values[:, None]
+
+    @property
+    def min_norm(self) -> Float[Array, "D m"]:
+        """The min-norm solution `Phi S^-1 W^T Y`: of all minimizers, the one of least norm."""
+        return self.right @ self.span_solution
+
+    @property
+    def best_fit(self) -> Float[Array, "n m"]:
+        """`W W^T Y`: the predictions of every linear minimizer."""
+        return self.left @ self.targets

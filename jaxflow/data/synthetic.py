@@ -1,0 +1,108 @@
+"""Random regression problems with a known teacher: `Y = X Theta + noise`."""
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, PRNGKeyArray
+from numpy.typing import ArrayLike
+
+from .regression import Regression
+
+
+def _check(**sizes: int) -> None:
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}.")
+
+
+def _teach(
+    key: PRNGKeyArray, X: Float[Array, "n D"], targets: int, noise: float
+) -> Float[Array, "n m"]:
+    """`X Theta + noise * eps` with `Theta ~ N(0, 1/D)` and `eps ~ N(0, 1)`, all independent."""
+    teacher_key, noise_key = jr.split(key)
+    teacher = jr.normal(teacher_key, (X.shape[1], targets), X.dtype) / jnp.sqrt(X.shape[1])
+    eps = jr.normal(noise_key, (X.shape[0], targets), X.dtype)
+    return X @ teacher + jnp.asarray(noise, X.dtype) * eps
+
+
+def gaussian(
+    key: PRNGKeyArray,
+    samples: int = 100,
+    features: int = 400,
+    targets: int = 1,
+    *,
+    noise: float = 0.01,
+    scale: float = 1.0,
+    whiten: bool = False,
+) -> Regression:
+    r"""Gaussian inputs and a Gaussian teacher.
+
+    `X_ij ~ N(0, scale^2)`, `Theta_ij ~ N(0, 1/D)`, `Y = X Theta + noise * N(0, 1)`. With `whiten`,
+    X is replaced by `W Phi^T` of its singular value decomposition, so that every singular value
+    is 1 (`scale` then has no effect).
+
+    **Arguments:** `samples` n, `features` D, `targets` m, standard deviation of the `noise`.
+
+    **Source:** Min, Tarmoun, Vidal, Mallada (ICML 2021), appendix A.1 (`whiten=True`) and A.2
+    (`scale = 1 / sqrt(D)`).
+    """
+    _check(samples=samples, features=features, targets=targets)
+    input_key, teacher_key = jr.split(key)
+    X = jr.normal(input_key, (samples, features))
+    if whiten:
+        left, _, right = jnp.linalg.svd(X, full_matrices=False)
+        X = left @ right
+    else:
+        X = X * jnp.asarray(scale, X.dtype)
+    return Regression(X, _teach(teacher_key, X, targets, noise))
+
+
+def spectrum(
+    key: PRNGKeyArray,
+    samples: int = 50,
+    features: int = 100,
+    targets: int = 1,
+    *,
+    condition: float | None = None,
+    singular_values: ArrayLike | None = None,
+    noise: float = 0.01,
+) -> Regression:
+    r"""Inputs with a prescribed spectrum and Haar-random singular vectors.
+
+    Give either `singular_values` (any number r <= min(n, D) of them; the others are zero, so that
+    X has rank r), or `condition`: the condition number `(s_1/s_r)^2` of `X^T X`, met by
+    `min(n, D)` singular values that decrease geometrically from 1.
+    """
+    _check(samples=samples, features=features, targets=targets)
+    full = min(samples, features)
+    if (condition is None) == (singular_values is None):
+        raise ValueError("Give exactly one of condition and singular_values.")
+    if condition is not None:
+        if not 1 <= condition < np.inf:
+            raise ValueError(f"condition must be at least 1 and finite, got {condition}.")
+        s = np.geomspace(1.0, condition**-0.5, full)
+    else:
+        s = np.atleast_1d(np.asarray(singular_values, np.float64))
+        if s.ndim != 1 or len(s) > full or not np.all((s > 0) & np.isfinite(s)):
+            raise ValueError(
+                f"singular_values must be at most min(samples, features) = {full} positive numbers."
+            )
+    left_key, right_key, teacher_key = jr.split(key, 3)
+    left = orthonormal(left_key, samples, len(s))
+    right = orthonormal(right_key, features, len(s))
+    X = (left * jnp.asarray(s, left.dtype)[None, :]) @ right.T
+    return Regression(X, _teach(teacher_key, X, targets, noise))
+
+
+def orthonormal(
+    key: PRNGKeyArray, rows: int, columns: int, dtype: DTypeLike = float
+) -> Float[Array, "rows columns"]:
+    """A Haar-distributed matrix with orthonormal columns."""
+    q, r = jnp.linalg.qr(jr.normal(key, (rows, columns), dtype))
+    return q * jnp.where(jnp.diagonal(r) < 0, -1, 1).astype(q.dtype)[None, :]
+
+
+def whitened(data: Regression) -> Regression:
+    """The same samples with every non-zero singular value of X replaced by 1."""
+    return Regression(data.left @ data.right.T, data.Y)

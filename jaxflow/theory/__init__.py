@@ -1,0 +1,28 @@
+"""What is predicted: pure functions; nothing here simulates."""
+
+from .bias import (
+    BiasBound as BiasBound,
+    MinNormCondition as MinNormCondition,
+    bias_bound as bias_bound,
+    bias_law as bias_law,
+    conditional_bias as conditional_bias,
+    limit_product as limit_product,
+    min_norm_condition as min_norm_condition,
+    off_span_overlap as off_span_overlap,
+)
+from .closed_forms import (
+    saxe as saxe,
+    saxe_time as saxe_time,
+    scalar as scalar,
+    scalar_residual as scalar_residual,
+)
+from .imbalance import Imbalance as Imbalance, imbalance as imbalance
+from .lambda_balanced import Gram as Gram, lambda_balanced as lambda_balanced
+from .rates import (
+    RateBound as RateBound,
+    instantaneous_bound as instantaneous_bound,
+    instantaneous_rate as instantaneous_rate,
+    limit_bound as limit_bound,
+    limit_rate as limit_rate,
+    rate_bound as rate_bound,
+)
