@@ -18,7 +18,8 @@ ENTRY_POINTS = "jaxflow.claims"
 def catalogue() -> dict[str, Claim]:
     """Every claim by id: the `CLAIMS` of each module here, and of each entry point's module."""
     modules = [
-        import_module(f"{_room.__name__}.{info.name}") for info in pkgutil.iter_modules(_room.__path__)
+        import_module(f"{_room.__name__}.{info.name}")
+        for info in pkgutil.iter_modules(_room.__path__)
     ]
     modules += [point.load() for point in metadata.entry_points(group=ENTRY_POINTS)]
     return {claim.id: claim for module in modules for claim in _claims(module)}

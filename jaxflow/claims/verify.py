@@ -1,5 +1,7 @@
 """Judge a claim, together with its mutant and its control."""
 
+import dataclasses
+
 from ..sweeps import Clock, Sweep
 from ..sweeps.run import Progress
 from .base import PRESETS, Claim, Evidence, Verdict
@@ -27,7 +29,7 @@ def verify(
         evidence = claim.evaluate(claim.setting(preset), progress)
         verdict = judge(claim, evidence, preset)
         mutant, control = (_variant(v, preset) for v in (claim.mutant, claim.control))
-    return _with(verdict, seconds=clock.seconds, mutant=mutant, control=control)
+    return dataclasses.replace(verdict, seconds=clock.seconds, mutant=mutant, control=control)
 
 
 def judge(claim: Claim, evidence: Evidence, preset: str) -> Verdict:
@@ -60,7 +62,3 @@ def _variant(claim: Claim | None, preset: str) -> dict[str, object] | None:
     sweep: Sweep = claim.setting(preset)
     holds, reason = claim.decide(claim.evaluate(sweep))
     return {"statement": claim.statement, "holds": holds, "reason": reason}
-
-
-def _with(verdict: Verdict, **changes: object) -> Verdict:
-    return Verdict(**{**verdict.__dict__, **changes})  # type: ignore[arg-type]

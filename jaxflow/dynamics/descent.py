@@ -36,8 +36,8 @@ def gradient_descent(
     r"""Full-batch descent of any Equinox module, `theta <- theta + update(grad L(theta))`.
 
     Time is the cumulative learning rate: after k steps of a constant rate, `t = k learning_rate`,
-    and plain gradient descent converges to `gradient_flow` at that time as the rate goes to 0. (With
-    momentum beta, the matching flow time is `t / (1 - beta)`.) There is no `1/n` in L.
+    and plain gradient descent converges to `gradient_flow` at that time as the rate goes to 0.
+    (With momentum beta, the matching flow time is `t / (1 - beta)`.) There is no `1/n` in L.
 
     **Arguments:**
 
@@ -105,7 +105,7 @@ def _descend(
     steps: int,
     saves: int,
 ) -> Solution:
-    form = Parameters.build(network, data, loss)
+    form: Any = Parameters.build(network, data, loss)
     start = form.start(network)
     first = View(form, start, network)
     dtype = data.X.dtype
@@ -128,9 +128,7 @@ def _descend(
         return _Carry(carry.step + 1, t, parameters, state, met, finite)
 
     def save(carry: _Carry, goal: Array) -> tuple[_Carry, Any]:
-        carry = jax.lax.while_loop(
-            lambda c: (c.step < goal) & ~c.met & c.finite, step, carry
-        )
+        carry = jax.lax.while_loop(lambda c: (c.step < goal) & ~c.met & c.finite, step, carry)
         view = View(form, carry.parameters, network)
         saved = [m.update(carry.t, view, f) for m, f in zip(measures, fixed, strict=True)]
         return carry, (carry.t, view.log_excess, saved)
@@ -160,8 +158,7 @@ def _descend(
         network=end,
         product=last.product if hasattr(type(end), "product") else None,
         measures={
-            m.name: m.finish(ts, s, last, f)
-            for m, s, f in zip(measures, saved, fixed, strict=True)
+            m.name: m.finish(ts, s, last, f) for m, s, f in zip(measures, saved, fixed, strict=True)
         },
         result=result,
         stats={

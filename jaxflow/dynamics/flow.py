@@ -56,14 +56,19 @@ def flow_settings(
         raise ValueError(f"max_steps must be at least 1, got {max_steps}.")
     return FlowSettings(
         rtol=jnp.asarray(tolerance(rtol, dtype), dtype),
-        until=until,
-        measures=tuple(measures),
+        until=as_arrays(until, dtype),
+        measures=as_arrays(tuple(measures), dtype),
         loss=SquaredLoss() if loss is None else loss,
         solver=diffrax.Dopri8() if solver is None else solver,
         adjoint=diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
         formulation=formulation,
         max_steps=max_steps,
     )
+
+
+def as_arrays(tree: Any, dtype: Any) -> Any:
+    """The tree with its Python floats as arrays: another value is not another program."""
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype) if isinstance(x, float) else x, tree)
 
 
 def tolerance(rtol: Any, dtype: Any) -> Any:
@@ -212,7 +217,8 @@ def solve(
             return jnp.where(t > 0, here, jnp.ones((), here.dtype))
 
         fine = 64 * float(jnp.finfo(dtype).eps)
-        locate = optx.Bisection(rtol=fine, atol=fine, expand_if_necessary=False)
+        bisection: Any = optx.Bisection
+        locate = bisection(rtol=fine, atol=fine)
         event = diffrax.Event(value, locate, direction=False)
     # An interval of length zero is a legitimate one: ts = [0].
     positive = t1 > 0
@@ -223,9 +229,7 @@ def solve(
         t1=t1,
         dt0=jnp.where(positive, jnp.minimum(1e-2 * scale, t1), scale),
         y0=y0,
-        saveat=diffrax.SaveAt(
-            subs=[diffrax.SubSaveAt(ts=ts, fn=read), diffrax.SubSaveAt(t1=True)]
-        ),
+        saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=ts, fn=read), diffrax.SubSaveAt(t1=True)]),
         stepsize_controller=BlockController(settings.rtol, 1e-13 * scale, form.sizes),
         event=event,
         adjoint=settings.adjoint,

@@ -12,36 +12,25 @@ from jaxtyping import Array, Float
 class Result(eqx.Enumeration):
     """How a trajectory ended."""
 
-    finished = "The last requested time was reached."
-    stopped = "The stopping rule was met."
-    max_steps_reached = (
+    finished: Any = "The last requested time was reached."
+    stopped: Any = "The stopping rule was met."
+    max_steps_reached: Any = (
         "The maximum number of steps was reached first: raise max_steps, loosen rtol, or shorten "
         "the horizon; stiff data may need an implicit solver."
     )
-    not_finite = (
+    not_finite: Any = (
         "The trajectory stopped being finite, or needed steps below rounding: lower the learning "
         "rate, or check the initialization for overflow."
     )
-    not_stopped = (
+    not_stopped: Any = (
         "The last requested time was reached before the stopping rule was met: extend ts or t1, "
         "or drop them."
     )
 
 
-RESULTS = [  # the integer codes of sweeps: position in this list; -1 stands for "not run"
-    Result.finished,
-    Result.stopped,
-    Result.max_steps_reached,
-    Result.not_finite,
-    Result.not_stopped,
-]
-RESULT_NAMES = [
-    "finished",
-    "stopped",
-    "max_steps_reached",
-    "not_finite",
-    "not_stopped",
-]
+# The integer codes of sweeps are positions in this list; -1 stands for "not run".
+RESULT_NAMES = ["finished", "stopped", "max_steps_reached", "not_finite", "not_stopped"]
+RESULTS = [getattr(Result, name) for name in RESULT_NAMES]
 
 
 def result_code(result: Any) -> Array:
@@ -95,15 +84,14 @@ class Solution(eqx.Module):
 
     def check(self) -> "Solution":
         """Return the solution, or raise `RuntimeError` if any of its trajectories failed."""
-        codes = np.asarray(jax.vmap(result_code)(self.result) if _batched(self) else
-                           result_code(self.result))
+        one: Any = result_code
+        for _ in range(jnp.ndim(self.t1)):  # one axis for every vmap around the solve
+            one = jax.vmap(one)
+        codes = np.asarray(one(self.result))
         failed = codes[codes > 1]
         if failed.size:
             code = int(np.bincount(failed).argmax())
+            messages: Any = Result
             many = "" if codes.ndim == 0 else f"{failed.size} of {codes.size} trajectories failed. "
-            raise RuntimeError(many + Result[RESULTS[code]])
+            raise RuntimeError(many + messages[RESULTS[code]])
         return self
-
-
-def _batched(solution: Solution) -> bool:
-    return jnp.ndim(solution.t1) > 0

@@ -8,11 +8,11 @@ import jax
 _compiling = 0.0
 
 
-def _listen(event: str, seconds: float, **_: object) -> None:
+def _listen(event: str, duration_secs: float, **_: str | int) -> None:
     global _compiling
     # Tracing, lowering and the backend's own compilation, whoever asked for them.
     if event.startswith("/jax/core/compile/"):
-        _compiling += seconds
+        _compiling += duration_secs
 
 
 jax.monitoring.register_event_duration_secs_listener(_listen)
@@ -26,7 +26,10 @@ class Clock:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         self.seconds = time.perf_counter() - self._wall
         self.compile = min(self.seconds, _compiling - self._compiling)

@@ -126,4 +126,3 @@ def standard() -> tuple[Measure, ...]:
         Times(),
         LogExcess(),
     )
-

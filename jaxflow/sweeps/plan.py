@@ -5,12 +5,11 @@ import hashlib
 import inspect
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
@@ -54,8 +53,9 @@ class Sweep:
       is shorthand for `over={"width": [...]}`.
     - `seeds`: trajectories a cell.
     - `key`: a JAX key; default `jax.random.key(0)`.
-    - `ts`: saved times, or a module `(network, data) -> times` for a clock of each trajectory's own;
-      default as in `gradient_flow`. With `t1`, logarithmically spaced up to there.
+    - `ts`: saved times, or a module `(network, data) -> times` for a clock of each
+      trajectory's own; default as in `gradient_flow`. With `t1`: logarithmically spaced up
+      to there.
     - `until`, `measures`, `loss`, `formulation`, `solver`, `rtol`, `max_steps`: as in
       `gradient_flow`.
     - `chunk`: trajectories solved side by side; default 64 on CPU, where small chunks stay in
@@ -182,7 +182,8 @@ class Sweep:
 
     def _cells(self) -> Iterator[Cell]:
         names, grids = list(self.axes), [list(enumerate(v)) for v in self.axes.values()]
-        if isinstance(self.data, Mapping) != ("data" in self.axes):
+        sets: Mapping[str, Regression] = self.data if isinstance(self.data, Mapping) else {}
+        if bool(sets) != ("data" in self.axes):
             raise ValueError(
                 "A mapping of data sets goes with an axis 'data' that lists its labels: "
                 "Sweep({'a': first, 'b': second}, ..., over={'data': ['a', 'b']})."
@@ -192,13 +193,15 @@ class Sweep:
             coordinates = {n: value for n, (_, value) in zip(names, point, strict=True)}
             for name, value in coordinates.items():
                 if name == "data":
-                    if value not in self.data:
-                        raise ValueError(f"No data set is called {value!r}.")
-                    data = self.data[value]
+                    if value not in sets:
+                        known = ", ".join(map(repr, sets))
+                        raise ValueError(f"No data set is called {value!r}: there are {known}.")
+                    data = sets[value]
                 elif name in inspect.signature(type(law).__call__).parameters:
                     arguments[name] = value
                 else:
                     law = vary(law, name, value)
+            assert isinstance(data, Regression)
             # Abstractly: shapes and hypotheses are checked without drawing anything.
             eqx.filter_eval_shape(law, self.key, data, **arguments)
             yield Cell(tuple(i for i, _ in point), coordinates, law, arguments, data)
@@ -226,6 +229,3 @@ def _plain(values: Any) -> list[Any]:
 
 def _text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
-
-
-Times = Callable[[Any, Regression], jnp.ndarray]

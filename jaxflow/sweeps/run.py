@@ -16,7 +16,7 @@ import xarray as xr
 from jaxtyping import Array, PyTree
 
 from ..data import Regression
-from ..dynamics.flow import FlowSettings, solve, times
+from ..dynamics.flow import FlowSettings, as_arrays, solve, times
 from ..dynamics.formulations import choose
 from ..dynamics.solution import RESULT_NAMES, Solution, result_code
 from ..networks import compress
@@ -107,18 +107,19 @@ def _solve_all(
     done, steps, lockstep, blocks = 0, 0, 0, []
     for members in groups.values():
         data = members[0][0].data
-        settings = sweep.settings(data.X.dtype)
+        settings, ts = sweep.settings(data.X.dtype), as_arrays(sweep.ts, data.X.dtype)
         networks = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[n for _, n in members])
         count = len(members) * sweep.seeds
         chunk = min(count, sweep.chunk or (64 if jax.default_backend() == "cpu" else 4096))
-        order = np.argsort(stiffness(sweep, networks, data, settings), kind="stable")
+        predicted = np.asarray(_stiffness(networks, data, ts, sweep.t1, settings))
+        order = np.argsort(predicted, kind="stable")
         out: dict[str, np.ndarray] = {}
         for start in range(0, count, chunk):
             rows = order[start : start + chunk]
             # The last chunk is filled up with its own last row: one shape, one program.
             filled = np.concatenate([rows, np.repeat(rows[-1:], chunk - len(rows))])
             batch = jax.tree.map(lambda leaf, i=filled: leaf[i], networks)
-            values = jax.device_get(_chunk(batch, data, sweep.ts, sweep.t1, settings))
+            values = jax.device_get(_chunk(batch, data, ts, sweep.t1, settings))
             for name, value in values.items():
                 kept = value[: len(rows)]
                 if name not in out:
@@ -138,10 +139,9 @@ def _solve_all(
 def draw(sweep: Sweep, cell: Cell) -> PyTree:
     """The networks of a cell, one a seed, compressed where that is possible."""
     keys = cell.keys(sweep.key, sweep.seeds)
-    # Numbers become arrays: another scale is not another program.
-    law = jax.tree.map(lambda x: jnp.asarray(x, cell.data.X.dtype), cell.law)
-    shapes = jax.tree.leaves(eqx.filter_eval_shape(cell.law, sweep.key, cell.data, **cell.arguments))
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in shapes)
+    law = as_arrays(cell.law, cell.data.X.dtype)
+    shapes = eqx.filter_eval_shape(cell.law, sweep.key, cell.data, **cell.arguments)
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
     batch = max(1, min(sweep.seeds, DRAW_BYTES // size))
     arguments = tuple(sorted(cell.arguments.items()))
     return jax.device_get(_draw(law, keys, cell.data, arguments, batch, sweep.compress))
@@ -169,15 +169,10 @@ def _times(ts: Any, t1: Any, network: Any, data: Regression) -> Array | None:
     return times(ts, t1, data.X.dtype)
 
 
-def stiffness(
-    sweep: Sweep, networks: PyTree, data: Regression, settings: FlowSettings
-) -> np.ndarray:
-    """Predicted number of fastest time scales in each trajectory: what explicit steps go with."""
-    return np.asarray(_stiffness(networks, data, sweep.ts, sweep.t1, settings))
-
-
 @eqx.filter_jit
 def _stiffness(networks: PyTree, data: Regression, ts: Any, t1: Any, settings: Any) -> Array:
+    """Predicted number of fastest time scales in each trajectory: explicit steps go with it."""
+
     def one(network: Any) -> Array:
         form = choose(settings.formulation, network, data, settings.loss)
         rate = form.fastest_rate(form.start(network))
@@ -211,7 +206,7 @@ def summary(solution: Solution) -> dict[str, Array]:
 
 
 def _label(sweep: Sweep, blocks: list[tuple[Cell, dict[str, np.ndarray]]]) -> xr.Dataset:
-    dims = {name: ("seed",) for name in STANDARD}
+    dims: dict[str, tuple[str, ...]] = {name: ("seed",) for name in STANDARD}
     dims |= {measure.name: ("seed", *measure.dims) for measure in sweep.measures}
     arrays: dict[str, np.ndarray] = {}
     for cell, values in blocks:

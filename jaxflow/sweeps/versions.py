@@ -7,7 +7,17 @@ from typing import Any
 
 import jax
 
-PACKAGES = ("jaxflow-lab", "jax", "jaxlib", "diffrax", "equinox", "optax", "numpy", "xarray", "zarr")
+PACKAGES = (
+    "jaxflow-lab",
+    "jax",
+    "jaxlib",
+    "diffrax",
+    "equinox",
+    "optax",
+    "numpy",
+    "xarray",
+    "zarr",
+)
 
 
 def versions() -> dict[str, str]:

@@ -76,7 +76,8 @@ def scalar(
     2105.06351v2), has the conserved quantity and the rate.
     """
     t, (y, u0, v0) = _times(t, y, u0, v0)
-    _, q, grow, shrink, (A, B), swap, log_root = _scalar_parts(t, y, u0, v0)
+    q, grow, shrink, (A, B), swap, falling, rising = _scalar_parts(t, y, u0, v0)
+    log_root = jnp.logaddexp(falling - q * t, rising)
     # p / den and e^(-q t) n / den, through logarithms: both can be 0/0 on the saddle's manifold.
     up = jnp.sign(grow) * jnp.exp(_log(jnp.abs(grow)) - 0.5 * log_root)
     down = shrink * jnp.exp(-q * t - 0.5 * log_root)
@@ -104,13 +105,18 @@ def scalar_residual(
     **Source:** derived.
     """
     t, (y, u0, v0) = _times(t, y, u0, v0)
-    E, q, _, _, _, _, log_root = _scalar_parts(t, y, u0, v0)
-    E = jnp.broadcast_to(E, log_root.shape)
-    return _log(jnp.abs(E)) - q * t - log_root, jnp.sign(E)
+    q, _, _, _, _, falling, rising = _scalar_parts(t, y, u0, v0)
+    # Scaled by e^(q t), unlike in `scalar`: on the saddle's manifold q t then never enters.
+    log_root = jnp.logaddexp(falling, rising + q * t)
+    E = jnp.broadcast_to(y - u0 * v0, log_root.shape)
+    return _log(jnp.abs(E)) - log_root, jnp.sign(E)
 
 
 def _scalar_parts(t, y, u0, v0):
-    """`E(0)`, q, the two coordinates, the eigenvectors, and the log of what is under the root."""
+    """q, coordinates, eigenvectors, swapped or not, logs of the two terms under the root.
+
+    The root is of `e^(-q t) exp(first) + exp(second)`, scaled by `e^(-q t)` on the whole.
+    """
     d = (u0 - v0) * (u0 + v0)
     # The flow is symmetric under u <-> v, d <-> -d: take d >= 0.
     swap = d < 0
@@ -130,8 +136,8 @@ def _scalar_parts(t, y, u0, v0):
     grow = jnp.where(cancels, product / jnp.where(cancels, opposed, 1), plain)
     shrink = A * b - B * a
     g = _gain(q * t, q, t)
-    log_root = jnp.logaddexp(jnp.log1p(g * shrink**2) - q * t, _log(g) + 2 * _log(jnp.abs(grow)))
-    return y - u0 * v0, q, grow, shrink, (A, B), swap, log_root
+    falling, rising = jnp.log1p(g * shrink**2), _log(g) + 2 * _log(jnp.abs(grow))
+    return q, grow, shrink, (A, B), swap, falling, rising
 
 
 def _gain(x, rate, at_zero):

@@ -9,7 +9,7 @@ from scipy.integrate import solve_ivp
 from jaxflow import theory
 
 mp = mpmath.mpf
-TIMES = np.array([0.0, 1e-12, 1e-3, 0.7, 3.0, 40.0, 1e4])
+TIMES = np.array([0.0, 1e-12, 1e-3, 0.7, 3.0, 90.0, 300.0, 1e4])
 
 
 def exact(t, y, u0, v0, digits=60):
@@ -17,7 +17,7 @@ def exact(t, y, u0, v0, digits=60):
     t, y, u0, v0 = map(mp, (t, y, u0, v0))
     w = mpmath.sqrt((u0**2 - v0**2) ** 2 / 4 + y**2)
     # Digits for what e^(-2 w t) cancels.
-    with mpmath.workdps(digits + int(2 * w * t)):
+    with mpmath.workdps(digits + int(0.9 * w * t)):
         t, y, u0, v0 = map(mp, (t, y, u0, v0))
         d = u0**2 - v0**2
         w = mpmath.sqrt(d**2 / 4 + y**2)
@@ -44,7 +44,8 @@ def test_saxe_is_the_logistic_curve(s, a0):
             x = 2 * mp(s) * mp(t)
             rise = mpmath.expm1(x) / mp(s) if s else 2 * mp(t)
             expected = mp(a0) * mpmath.exp(x) / (1 + mp(a0) * rise)
-            np.testing.assert_allclose(a, float(expected), rtol=1e-12 + 2e-16 * abs(float(x)))
+            rtol = 1e-12 + 2e-16 * abs(float(x))
+            np.testing.assert_allclose(a, float(expected), rtol, atol=1e-300)
 
 
 def test_saxe_solves_its_equation_for_many_modes():
@@ -92,12 +93,16 @@ def test_scalar_weights_and_residual_at_all_times(y, u0, v0):
     u, v = theory.scalar(TIMES, y, u0, v0)
     log, sign = theory.scalar_residual(TIMES, y, u0, v0)
     for i, t in enumerate(TIMES):
-        if t > 1000 and abs(y) > 0.2 and u0 == -v0:
-            # Its saddle attracts it: the oracle would need thousands of digits to stay there.
+        q = np.hypot(u0**2 - v0**2, 2 * y)
+        if q * t > 1000:
+            # The oracle would need thousands of digits, for what is an exponential by now.
+            np.testing.assert_allclose([u[i], v[i]], [u[i - 1], v[i - 1]], rtol=0, atol=2e-14)
+            if abs(u0) != abs(v0) or y * u0 * v0 > 0:
+                step = q * (t - TIMES[i - 1])
+                np.testing.assert_allclose(log[i] - log[i - 1], -step, rtol=1e-14)
             continue
         eu, ev, elog, esign = exact(t, y, u0, v0)
         np.testing.assert_allclose([u[i], v[i]], [eu, ev], rtol=0, atol=2e-14)
-        q = np.hypot(u0**2 - v0**2, 2 * y)
         np.testing.assert_allclose(log[i], elog, rtol=0, atol=1e-13 + 1e-15 * q * t)
         assert sign[i] == esign
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 from ...data import Regression
-from . import two_layer_linear as _two_layer_linear
 from .base import Formulation as Formulation, formulations as formulations
 from .general import Parameters as Parameters, Residual as Residual
 from .two_layer_linear import TwoLayerResidual as TwoLayerResidual, off_span as off_span

@@ -52,9 +52,10 @@ class ResidualState(eqx.Module):
 class Residual(_General):
     r"""The parameters of any module, with the residual as a state of its own.
 
-    With J the Jacobian of the predictions, `theta' = J^T E` and `E' = -J J^T E`: one vector-Jacobian
-    and one Jacobian-vector product. Explicit adaptive solvers on the parameters alone stall at
-    1e-16 to 1e-19 of the initial loss, where rounding in `Y - f(X)` takes over; this does not.
+    With J the Jacobian of the predictions, `theta' = J^T E` and `E' = -J J^T E`: one
+    vector-Jacobian and one Jacobian-vector product. Explicit adaptive solvers on the parameters
+    alone stall at 1e-16 to 1e-19 of the initial loss, where the step size hovers at the limit of
+    stability and its noise takes over; this does not.
     """
 
     name: ClassVar[str] = "residual"
