@@ -1,6 +1,6 @@
 """jaxflow: a laboratory for gradient-flow theory."""
 
-from . import claims as claims, data as data, theory as theory
+from . import claims as claims, data as data, plotting as plotting, theory as theory
 from .claims import Claim as Claim, Verdict as Verdict, verify as verify
 from .data import Regression as Regression
 from .dynamics import (

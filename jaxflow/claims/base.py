@@ -20,8 +20,8 @@ class Evidence:
 
     `slack` is by how much the trajectory beats the claim (negative: it is broken); `applies` says
     where the hypotheses of the proof are met, `vacuous` where the claim promises next to nothing,
-    `failed` which trajectories did not get to their end. `allowance` is how much of a negative slack
-    integration error can explain.
+    `failed` which trajectories did not get to their end. `allowance` is how much of a negative
+    slack integration error can explain.
     """
 
     slack: np.ndarray
@@ -59,10 +59,15 @@ class Verdict:
 
     @property
     def as_expected(self) -> bool:
-        """Whether the claim came out as its catalogue says, its mutant False and control True."""
+        """Whether the claim came out as the catalogue says, by a sound check."""
+        return self.holds is self.expected and self.sound
+
+    @property
+    def sound(self) -> bool:
+        """Whether the check can fail and can pass: mutant False, control True."""
         mutant = self.mutant is None or self.mutant["holds"] is False
         control = self.control is None or self.control["holds"] is True
-        return self.holds is self.expected and mutant and control
+        return mutant and control
 
     def to_json(self) -> dict[str, Any]:
         """The verdict in plain values; a number that is not finite becomes null."""

@@ -52,8 +52,8 @@ class Attaining(Initialization):
     r"""An instance on which the rate bound is attained, turned by a random rotation of its units.
 
     `U1 = diag(2, ..., 2, 1) R1^T` and `V = 3/2 R2^T` with `[R1, R2]` orthonormal columns, so that
-    `U1 V^T = 0`, `U1 U1^T = diag(4, ..., 4, 1)`, `V V^T = 9/4 I` and `c = 1 + 9/4`. A small residual along
-    the least singular direction of X then decays at `lambda_r (1 + 9/4)`, which is the bound.
+    `U1 V^T = 0`, `U1 U1^T = diag(4, ..., 4, 1)`, `V V^T = 9/4 I`, `c = 1 + 9/4`. A small residual
+    along the least singular direction of X decays at `lambda_r (1 + 9/4)`, which is the bound.
     """
 
     def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:

@@ -28,12 +28,11 @@ def verify(
     with Clock() as clock:
         evidence = claim.evaluate(claim.setting(preset), progress)
         verdict = judge(claim, evidence, preset)
-        mutant, control = (_variant(v, preset) for v in (claim.mutant, claim.control))
-    return dataclasses.replace(verdict, seconds=clock.seconds, mutant=mutant, control=control)
+    return dataclasses.replace(verdict, seconds=clock.seconds)
 
 
 def judge(claim: Claim, evidence: Evidence, preset: str) -> Verdict:
-    """The verdict on evidence in hand, before its mutant and control have been run."""
+    """The verdict on evidence in hand; the claim's mutant and control are run beside it."""
     holds, reason = claim.decide(evidence)
     counts = evidence.applies & ~evidence.vacuous
     return Verdict(
@@ -53,6 +52,8 @@ def judge(claim: Claim, evidence: Evidence, preset: str) -> Verdict:
         vacuous=int((evidence.applies & evidence.vacuous).sum()),
         failed=int(evidence.failed.sum()),
         seconds=0.0,
+        mutant=_variant(claim.mutant, preset),
+        control=_variant(claim.control, preset),
     )
 
 

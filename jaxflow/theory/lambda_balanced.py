@@ -73,30 +73,9 @@ def lambda_balanced(network: TwoLayerLinear, data: Regression, t: ArrayLike) -> 
         ]
     )
     w, P = jnp.linalg.eigh(F)
-    norm = jnp.max(jnp.abs(w))
     times = scale**2 * jnp.asarray(t, dtype)
     order = jnp.argsort(times.ravel())
-    identity = jnp.eye(Z.shape[-1], dtype=dtype)
-
-    def travel(start, time):
-        then, Q = start
-        # At least one where time passes: F may be 0.
-        stretches = jnp.maximum(jnp.ceil(norm * (time - then)), (time > then).astype(dtype))
-        stretches = stretches.astype(jnp.int32)
-        dt = (time - then) / jnp.maximum(stretches, 1).astype(dtype)
-        x = 2 * w * dt
-        gain = jnp.where(w == 0, dt, jnp.expm1(x) / jnp.where(w == 0, 1, 2 * w))
-        grow, root = jnp.exp(0.5 * x)[:, None], jnp.sqrt(gain)[:, None]
-
-        def stretch(_, Q):
-            R = jnp.linalg.qr(jnp.concatenate([identity, root * Q]), mode="r")
-            return jax.scipy.linalg.solve_triangular(R, (grow * Q).T, trans="T").T
-
-        Q = jax.lax.fori_loop(0, stretches, stretch, Q)
-        return (time, Q), Q
-
-    start = (jnp.zeros((), dtype), P.T @ Z)
-    _, path = jax.lax.scan(travel, start, times.ravel()[order])
+    path = _compose(w, P.T @ Z, times.ravel()[order])
     path = jnp.zeros_like(path).at[order].set(path).reshape(*times.shape, *Z.shape)
     path = jnp.einsum("ij,...jk->...ik", P, path)
     v, u = path[..., :m, :], path[..., m:, :]
@@ -105,6 +84,33 @@ def lambda_balanced(network: TwoLayerLinear, data: Regression, t: ArrayLike) -> 
         inputs=jnp.einsum("...ik,...jk->...ij", u, u),
         product=jnp.einsum("...ik,...jk->...ij", u, v),
     )
+
+
+@jax.jit
+def _compose(
+    w: Float[Array, " k"], Q: Float[Array, "k h"], times: Float[Array, " t"]
+) -> Float[Array, "t k h"]:
+    """The factor Q of the Gram matrix at increasing times, in the eigenvectors of F."""
+    identity = jnp.eye(Q.shape[-1], dtype=Q.dtype)
+    norm = jnp.max(jnp.abs(w))
+
+    def travel(start, time):
+        then, Q = start
+        # At least one where time passes: F may be 0.
+        stretches = jnp.maximum(jnp.ceil(norm * (time - then)), (time > then).astype(Q.dtype))
+        dt = (time - then) / jnp.maximum(stretches, 1)
+        x = 2 * w * dt
+        gain = jnp.where(w == 0, dt, jnp.expm1(x) / jnp.where(w == 0, 1, 2 * w))
+        grow, root = jnp.exp(0.5 * x)[:, None], jnp.sqrt(gain)[:, None]
+
+        def stretch(_, Q):
+            R = jnp.linalg.qr(jnp.concatenate([identity, root * Q]), mode="r")
+            return jax.scipy.linalg.solve_triangular(R, (grow * Q).T, trans="T").T
+
+        Q = jax.lax.fori_loop(0, stretches.astype(jnp.int32), stretch, Q)
+        return (time, Q), Q
+
+    return jax.lax.scan(travel, (jnp.zeros((), Q.dtype), Q), times)[1]
 
 
 def _check(network: TwoLayerLinear, data: Regression, lam: Float[Array, ""]) -> None:

@@ -9,6 +9,7 @@ from scipy.integrate import solve_ivp
 from jaxflow import theory
 
 mp = mpmath.mpf
+scalar, scalar_residual = jax.jit(theory.scalar), jax.jit(theory.scalar_residual)
 TIMES = np.array([0.0, 1e-12, 1e-3, 0.7, 3.0, 90.0, 300.0, 1e4])
 
 
@@ -90,8 +91,8 @@ STARTS = [
 
 @pytest.mark.parametrize(("y", "u0", "v0"), STARTS)
 def test_scalar_weights_and_residual_at_all_times(y, u0, v0):
-    u, v = theory.scalar(TIMES, y, u0, v0)
-    log, sign = theory.scalar_residual(TIMES, y, u0, v0)
+    u, v = scalar(TIMES, y, u0, v0)
+    log, sign = scalar_residual(TIMES, y, u0, v0)
     for i, t in enumerate(TIMES):
         q = np.hypot(u0**2 - v0**2, 2 * y)
         if q * t > 1000:
@@ -117,7 +118,7 @@ def test_scalar_is_the_flow(y, u0, v0):
 
     out = solve_ivp(field, (0, 4.0), [u0, v0], "DOP853", ts, rtol=1e-13, atol=1e-16)
     # Near the saddle's manifold the integration, not the formula, loses digits.
-    np.testing.assert_allclose(theory.scalar(ts, y, u0, v0), out.y, atol=1e-10)
+    np.testing.assert_allclose(scalar(ts, y, u0, v0), out.y, atol=1e-10)
 
 
 @given(*[st.floats(-3, 3)] * 3, st.floats(-8, 4))
@@ -132,48 +133,48 @@ def test_scalar_residual_keeps_its_digits(y, u0, v0, log_t):
     assume(1e-3 * max(abs(y), abs(u0 * v0)) < E0)
     # No data closer to the subnormal numbers than any experiment.
     assume(all(x == 0 or abs(x) > 1e-30 for x in (y, u0, v0, E0)))
-    log, sign = theory.scalar_residual(t, y, u0, v0)
+    log, sign = scalar_residual(t, y, u0, v0)
     _, _, expected, expected_sign = exact(t, y, u0, v0)
     assert abs(log - expected) < 2e-12 + 2e-15 * q * t
     assert sign == expected_sign
 
 
 def test_the_residual_underflows_long_after_the_weights_are_blind():
-    log, _ = theory.scalar_residual(np.array([400.0, 1e4]), 1.0, 0.9, 0.2)
+    log, _ = scalar_residual(np.array([400.0, 1e4]), 1.0, 0.9, 0.2)
     q = np.hypot(0.9**2 - 0.2**2, 2.0)
     assert -1000 < log[0] < -600
     np.testing.assert_allclose(log[1] - log[0], -9600 * q, rtol=1e-13)
-    u, v = theory.scalar(400.0, 1.0, 0.9, 0.2)
+    u, v = scalar(400.0, 1.0, 0.9, 0.2)
     assert abs(1 - u * v) < 1e-15
 
 
 def test_the_residual_without_imbalance_is_that_of_saxe():
     t = np.linspace(0, 5, 9)
-    log, sign = theory.scalar_residual(t, 1.2, 0.3, 0.3)
+    log, sign = scalar_residual(t, 1.2, 0.3, 0.3)
     np.testing.assert_allclose(sign * np.exp(log), 1.2 - theory.saxe(t, 1.2, 0.09), rtol=1e-11)
 
 
 def test_exact_states_of_rest():
     for y in (0.5, -0.5):
-        u, v = theory.scalar(TIMES, y, 0.4, -0.4 * np.sign(y))
+        u, v = scalar(TIMES, y, 0.4, -0.4 * np.sign(y))
         # On the stable manifold of the saddle, and never off it.
         np.testing.assert_allclose([u[-1], v[-1]], 0, atol=1e-300)
-        log, _ = theory.scalar_residual(TIMES, y, 0.4, -0.4 * np.sign(y))
+        log, _ = scalar_residual(TIMES, y, 0.4, -0.4 * np.sign(y))
         np.testing.assert_allclose(log[-1], np.log(0.5), rtol=1e-14)
-    u, v = theory.scalar(TIMES, 1.0, 2.0, 0.5)
+    u, v = scalar(TIMES, 1.0, 2.0, 0.5)
     np.testing.assert_allclose(u, 2.0, rtol=1e-14)
     np.testing.assert_allclose(v, 0.5, rtol=1e-14)
-    log, sign = theory.scalar_residual(TIMES, 1.0, 2.0, 0.5)
+    log, sign = scalar_residual(TIMES, 1.0, 2.0, 0.5)
     assert np.all(log == -np.inf)
     assert np.all(sign == 0)
-    assert np.all(np.asarray(theory.scalar(TIMES, 1.0, 0.0, 0.0)) == 0)
+    assert np.all(np.asarray(scalar(TIMES, 1.0, 0.0, 0.0)) == 0)
 
 
 @given(*[st.floats(-3, 3)] * 3, st.floats(0, 1e4))
 def test_scalar_conserves_its_imbalance(y, u0, v0, t):
-    u, v = theory.scalar(t, y, u0, v0)
+    u, v = scalar(t, y, u0, v0)
     np.testing.assert_allclose(u**2 - v**2, u0**2 - v0**2, atol=1e-12)
-    log, _ = theory.scalar_residual(t, y, u0, v0)
+    log, _ = scalar_residual(t, y, u0, v0)
     assert log <= np.log(max(abs(y - u0 * v0), 1e-300)) + 1e-12
 
 

@@ -74,7 +74,7 @@ def test_compression_keeps_it():
     np.testing.assert_allclose(wide.eigenvalues, narrow.eigenvalues, 1e-12)
 
 
-@pytest.mark.parametrize("width", [2, 4, 30])
+@pytest.mark.parametrize("width", [2, 30])
 def test_rounding_of_a_balanced_network_is_not_a_constant(key, width):
     data = problem(4, 2, 6)
     found = theory.imbalance(init.Balanced()(key, data, width=width), data)

@@ -1,0 +1,393 @@
+"""The command line: `jaxflow sweep | verify | info`."""
+
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import jax
+import numpy as np
+import typer
+import xarray as xr
+from rich import box
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from . import claims, data as problems, plotting, theory
+from .claims import Verdict
+from .claims.min2021 import Rate, rate_sweep
+from .data import Regression
+from .networks.init import Gaussian
+from .sweeps import Clock, Sweep, environment, run, save
+from .sweeps.summary import Exponent, WidthRow, by_width, width_exponent
+
+LEGEND = """\
+bound     2 lambda_r c, the rate that the theorem guarantees      rate    the rate measured
+slack     decay over the decay promised, minus 1, at its tightest (negative: bound crossed)
+within    share of trajectories that stay under the bound
+off span  ||U2 V^T||, what keeps the limit from the min-norm solution; law: for wide networks
+in span   ||U1 V^T - Sigma^(-1/2) W^T Y||, what is left to learn
+"""
+
+app = typer.Typer(
+    help="A laboratory for gradient-flow theory.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out, err = Console(), Console(stderr=True)
+
+
+def main() -> None:
+    """Entry point of the `jaxflow` command."""
+    app()
+
+
+@app.command()
+def sweep(
+    data: Annotated[
+        str, typer.Option(help="digits, diabetes, or the path of a .npz or .csv file.")
+    ] = "digits",
+    samples: Annotated[
+        int | None, typer.Option(help="Rows to use. [default: 16 of digits, else all]")
+    ] = None,
+    targets: Annotated[
+        str | None, typer.Option(help="Target columns of a .csv, separated by commas.")
+    ] = None,
+    widths: Annotated[
+        str,
+        typer.Option(
+            help="a:b[:k] for k log-spaced widths (7 unless said), or a list 64,256,1024."
+        ),
+    ] = "64:4096",
+    seeds: Annotated[int, typer.Option(help="Random initializations a width.")] = 64,
+    alpha: Annotated[
+        float, typer.Option(help="Entries are N(0, h^(-2 alpha)); 1/4 < alpha <= 1/2.")
+    ] = 0.5,
+    scale: Annotated[
+        str | None, typer.Option(help="su,sv: standard deviations of U and V, instead of alpha.")
+    ] = None,
+    key: Annotated[int, typer.Option(help="Seed of all randomness.")] = 0,
+    rtol: Annotated[
+        float | None, typer.Option(help="Tolerance. [default: 1e-8; 1e-5 in float32]")
+    ] = None,
+    chunk: Annotated[
+        int | None, typer.Option(help="Trajectories side by side. [default: by device]")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Where the dataset goes. [default: the next free runs/NAME-N.zarr]"),
+    ] = None,
+) -> None:
+    """Sweep the two-layer linear network over widths and seeds, and judge its rate bound.
+
+    Every trajectory is the exact gradient flow, followed until its excess loss has fallen to
+    1e-20 of the start. Leaves a table here, and a dataset (.zarr), a figure (.png) and a verdict
+    (.json) on disk.
+    """
+
+    def plan() -> tuple[Sweep, Path]:
+        _precision(precision)
+        problem = problems.load(
+            data,
+            samples=16 if samples is None and data == "digits" else samples,
+            targets=targets.split(",") if targets else None,
+        )
+        law = Gaussian(alpha) if scale is None else Gaussian(scale=_floats("scale", scale))
+        planned = rate_sweep(
+            problem,
+            law,
+            widths=parse_widths(widths),
+            seeds=seeds,
+            key=jax.random.key(key),
+            rtol=rtol,
+            chunk=chunk,
+        )
+        return planned, _destination(store, Path(data).stem)
+
+    planned, path = _checked(plan)
+    problem = planned.cells[0].data
+    out.print(
+        f"[bold]{data}[/]: {problem.samples} samples, {problem.features} features, "
+        f"{problem.outputs} targets; rank {problem.rank}, condition of X^T X "
+        f"{float(problem.condition):.3g}, optimal loss {float(problem.optimal_loss):.3g}"
+    )
+    claim = Rate.on(planned)
+    with Clock() as clock:
+        with _progress() as bar:
+            task = bar.add_task("trajectories", total=planned.trajectories)
+            dataset = run(planned, progress=lambda done, _: bar.update(task, completed=done))
+        dataset["off_span_law"] = ("width", _law(planned))
+        dataset["off_span_law"].attrs["long_name"] = "wide-network law of the off-span distance"
+        _keep(lambda: save(dataset, path))
+        with out.status("the same check on a mutant and a control"):
+            verdict = claims.judge(claim, claim.gather(planned, dataset), "quick")
+    fit, why = width_exponent(dataset, features=problem.features, rank=problem.rank)
+    figure = plotting.sweep_figure(dataset, fit=fit, title=_title(data, problem, planned))
+    _keep(lambda: plotting.save_figure(figure, path.with_suffix(".png")))
+    _keep(lambda: _write_json(path.with_suffix(".json"), [verdict], json.loads(dataset.settings)))
+    rows = by_width(dataset)
+    out.print(width_table(rows))
+    failed = sum(row.failed for row in rows)
+    if failed:
+        out.print(
+            f"[bold red]{failed} of {planned.trajectories} trajectories failed[/]; see `status`"
+        )
+    out.print(LEGEND, style="dim")
+    out.print(_exponent_line(fit, why, dataset))
+    out.print(verdict_panel(verdict))
+    compile_seconds = min(clock.compile, clock.seconds)
+    out.print(
+        f"{planned.trajectories} trajectories in {clock.seconds:.1f} s, {compile_seconds:.1f} s "
+        f"of it compiling\ndata {path}   figure {path.with_suffix('.png')}   verdict "
+        f"{path.with_suffix('.json')}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    raise typer.Exit(0 if verdict.holds is not False and verdict.sound else 1)
+
+
+@app.command()
+def verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Claims: ids, papers, or Python files. [default: all]"),
+    ] = None,
+    preset: Annotated[str, typer.Option(help="quick, paper or large.")] = "quick",
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Write the verdicts to this file.")
+    ] = None,
+) -> None:
+    """Judge claims by experiment. Exit code 0 only if every one came out as expected."""
+
+    def plan() -> list[Any]:
+        _precision("float64")
+        if preset not in claims.PRESETS:
+            raise ValueError(
+                f"No preset is called {preset!r}: choose one of {', '.join(claims.PRESETS)}."
+            )
+        if json_path is not None and not json_path.parent.is_dir():
+            raise ValueError(f"There is no folder {json_path.parent}: make it first.")
+        if not names:
+            return list(claims.catalogue().values())
+        return [claim for name in names for claim in claims.find(name)]
+
+    chosen = _checked(plan)
+    verdicts = []
+    for claim in chosen:
+        with out.status(claim.id):
+            verdicts.append(claims.verify(claim, preset=preset))
+        out.print(verdict_panel(verdicts[-1]))
+    if json_path is not None:
+        _keep(lambda: _write_json(json_path, verdicts, {"preset": preset}))
+    raise typer.Exit(0 if all(v.as_expected for v in verdicts) else 1)
+
+
+@app.command()
+def info() -> None:
+    """Versions, devices, precision, and what is slow here and why."""
+    jax.config.update("jax_enable_x64", True)
+    found = environment()
+    table = Table(box=box.SIMPLE, show_header=False)
+    for name, version in found["versions"].items():
+        table.add_row(name, version)
+    table.add_row("machine", f"{found['system']} {found['machine']}, {found['cpus']} CPUs")
+    table.add_row("devices", ", ".join(found["devices"]) + f" ({found['backend']})")
+    table.add_row("precision", "float64 here and in `jaxflow sweep`; your own code must enable it")
+    out.print(table)
+    for remark in remarks(found):
+        out.print(f"- {remark}", highlight=False)
+
+
+def remarks(found: dict[str, Any]) -> list[str]:
+    """What a user of this machine should know about its speed."""
+    lines = []
+    if found["backend"] == "cpu":
+        lines.append(
+            "No GPU: trajectories are solved in chunks of 64, which stay in cache. A GPU pays from "
+            'thousands of trajectories on; install with the extra "cuda" to use one.'
+        )
+    else:
+        lines.append(
+            "A small ODE is bound by kernel launches on a GPU: use large chunks (thousands)."
+        )
+    lines.append(
+        "Real data is stiff: an explicit solver's steps grow with the condition number of X^T X: "
+        "take few samples of digits (16 is quick, 50 is not)."
+    )
+    lines.append("The first solve of a shape compiles for several seconds; later ones do not.")
+    return lines
+
+
+def parse_widths(text: str) -> list[int]:
+    """`a:b[:k]` as k log-spaced widths (7 unless said), or a list `64,256`."""
+    shape = f"widths must look like 64:4096, 64:4096:7 or 64,256,1024, got {text!r}."
+    try:
+        if ":" not in text:
+            values = [int(part) for part in text.split(",")]
+        else:
+            parts = [int(part) for part in text.split(":")]
+            if len(parts) not in (2, 3):
+                raise ValueError
+            low, high, count = (*parts, 7)[:3]
+            if low < 1 or high < low or count < 1:
+                raise ValueError
+            values = [round(w) for w in np.geomspace(low, high, count)]
+    except ValueError:
+        raise ValueError(shape) from None
+    if min(values) < 1:
+        raise ValueError(f"A width must be at least 1, got {min(values)}.")
+    return sorted(set(values))
+
+
+def width_table(rows: list[WidthRow]) -> Table:
+    """The table of a sweep, one row a width."""
+    table = Table(box=box.SIMPLE_HEAD, caption="means over seeds; slack and share over all of them")
+    columns = ("width", "c", "bound", "rate", "slack", "within", "off span", "law", "in span")
+    for heading in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            f"{row.width:,}",
+            f"{row.c:.3f}",
+            f"{row.bound_rate:.3f}",
+            f"{row.measured_rate:.3f}",
+            f"{row.slack:.3f}",
+            "-" if math.isnan(row.within) else f"{100 * row.within:.4g}%",
+            f"{row.off_span:.3f} ± {row.off_span_error:.3f}",
+            "-" if row.law is None else f"{row.law:.3f}",
+            f"{row.in_span:.0e}",
+        )
+    return table
+
+
+def verdict_panel(verdict: Verdict) -> Panel:
+    """A verdict as a person reads it."""
+    word, colour = {
+        True: ("HOLDS", "green"),
+        False: ("FALSE", "red"),
+        None: ("UNDECIDED", "yellow"),
+    }[verdict.holds]
+    lines = [f"[bold]{verdict.statement}[/]", f"[bold {colour}]{word}[/]: {verdict.reason}"]
+    for name, variant, wanted in (
+        ("mutant", verdict.mutant, False),
+        ("control", verdict.control, True),
+    ):
+        if variant is not None:
+            found = variant["holds"]
+            fine = "as it must" if found is wanted else f"[red]it must be {wanted}[/]"
+            lines.append(f"{name} ({variant['statement']}): {found}, {fine}")
+    if verdict.vacuous:
+        lines.append(f"{verdict.vacuous} trajectories had a vacuous bound and are not evidence")
+    title = f"{verdict.id}  -  {verdict.source}"
+    return Panel("\n".join(lines), title=title, title_align="left", border_style=colour)
+
+
+def _exponent_line(fit: Exponent | None, why: str, dataset: xr.Dataset) -> str:
+    if fit is None:
+        return f"off-span distance: no fit, {why}\n"
+    line = (
+        f"off-span distance ~ h^{fit.slope:.3f}, 95% interval [{fit.low:.3f}, {fit.high:.3f}]; "
+        "the theorem's exponent at alpha = 1/2 is -1/2"
+    )
+    law = dataset["off_span_law"].values
+    if np.all(law > 0):
+        x = np.log(dataset["width"].values)
+        line += f", the law's slope at these widths {np.polyfit(x, np.log(law), 1)[0]:.3f}"
+    return line + "\n"
+
+
+def _law(planned: Sweep) -> list[float]:
+    law = planned.init
+    options = {"alpha": law.alpha} if law.scale is None else {"scale": law.scale}
+    problem = planned.cells[0].data
+    return [float(theory.bias_law(problem, w, **options)) for w in planned.axes["width"]]
+
+
+def _title(name: str, problem: Regression, planned: Sweep) -> str:
+    return (
+        f"{Path(name).name}: {problem.samples} samples, D = {problem.features}, "
+        f"m = {problem.outputs}, rank {problem.rank}; {planned.seeds} seeds a width"
+    )
+
+
+def _precision(name: str) -> None:
+    if name not in ("float64", "float32"):
+        raise ValueError(f"precision must be float64 or float32, got {name!r}.")
+    jax.config.update("jax_enable_x64", name == "float64")
+
+
+def _floats(name: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"{name} must be numbers separated by commas, got {text!r}.") from None
+
+
+def _destination(store: Path | None, name: str) -> Path:
+    if store is None:
+        number = 1
+        while any(Path("runs").glob(f"{name}-{number}.*")):
+            number += 1
+        store = Path("runs") / f"{name}-{number}.zarr"
+    if store.suffix != ".zarr":
+        raise ValueError(f"The store must end in .zarr, got {store}.")
+    for path in (store, store.with_suffix(".png"), store.with_suffix(".json")):
+        if path.exists():
+            raise ValueError(f"{path} exists already: choose another --store, or move it away.")
+    existing = next(parent for parent in store.absolute().parents if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ValueError(
+            f"{existing} is not a folder that can be written to: choose another --store."
+        )
+    return store
+
+
+def _write_json(path: Path, verdicts: list[Verdict], settings: dict[str, Any]) -> None:
+    record = {
+        **environment(),
+        "settings": settings,
+        "verdicts": [verdict.to_json() for verdict in verdicts],
+    }
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(json.dumps(record, indent=2) + "\n")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=out,
+        transient=True,
+    )
+
+
+def _fail(sentence: object) -> NoReturn:
+    err.print(f"[bold red]error:[/] {sentence}", highlight=False, soft_wrap=True)
+    raise typer.Exit(2)
+
+
+def _checked(plan: Callable[[], Any]) -> Any:
+    """What `plan` returns; bad input ends here with one sentence and exit code 2."""
+    try:
+        return plan()
+    except (ValueError, OSError) as error:
+        _fail(error)
+
+
+def _keep(write: Callable[[], None]) -> None:
+    try:
+        write()
+    except OSError as error:
+        _fail(f"could not write the result: {error}")

@@ -1,0 +1,135 @@
+"""Figures of a sweep over widths: loss against envelope, tightness, distance against width."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from ..sweeps.summary import Exponent, settled
+from .style import ACCENT, INK, MUTED, ramp, style
+
+BANDS = (0.05, 0.95)
+
+
+def loss_against_envelope(dataset: xr.Dataset, ax: Axes) -> None:
+    r"""Excess loss on the bound's own clock, `s = 2 lambda_r c t`, where every envelope is `e^-s`.
+
+    Medians over seeds with 5 to 95% bands, one colour a width.
+    """
+    widths = dataset["width"].values
+    depth = float((dataset["log_excess_end"] - dataset["log_excess_start"]).min())
+    grid = np.linspace(0, -depth, 240)
+    for colour, width in zip(ramp(len(widths)), widths, strict=True):
+        cell = dataset.sel(width=width).stack(trajectory=_others(dataset))
+        t, log = (cell[n].transpose("trajectory", "time").values for n in ("t", "log_excess"))
+        clock = t * cell["bound_rate"].values[:, None]
+        drop = log - cell["log_excess_start"].values[:, None]
+        pairs = zip(clock, drop, strict=True)
+        curves = np.stack([np.interp(grid, c, d) for c, d in pairs]) / np.log(10)
+        low, middle, high = np.quantile(curves, [BANDS[0], 0.5, BANDS[1]], axis=0)
+        ax.fill_between(grid, low, high, color=colour, alpha=0.18, linewidth=0)
+        ax.plot(grid, middle, color=colour, label=f"{width:,}")
+    ax.plot(grid, -grid / np.log(10), color=INK, linestyle=(0, (4, 2)), label="bound")
+    ax.set_xlim(0, grid[-1])
+    ax.set_ylim(depth / np.log(10), 0.5)
+    ax.set_xlabel(r"time in units of the bound,  $2\lambda_r c\,t$")
+    ax.set_ylabel(r"$\log_{10}\,(L-L^*)\,/\,(L_0-L^*)$")
+    ax.set_title("Loss stays under its envelope")
+    ax.legend(title="width $h$", ncols=2, loc="upper right")
+
+
+def tightness(dataset: xr.Dataset, ax: Axes) -> None:
+    """How much faster than the bound each trajectory is where it comes closest to it."""
+    widths = dataset["width"].values
+    groups = [1 + dataset["slack"].sel(width=w).values.ravel() for w in widths]
+    groups = [g[np.isfinite(g)] for g in groups]
+    values = np.concatenate(groups) if groups else np.empty(0)
+    if values.size == 0:
+        ax.text(0.5, 0.5, "no trajectory has a bound", ha="center", transform=ax.transAxes)
+        return
+    top = float(np.quantile(values, 0.995))
+    bins = np.linspace(min(0.95, float(values.min())), max(top, 1.2), 40)
+    clipped = [np.clip(g, bins[0], bins[-1]) for g in groups]
+    ax.hist(clipped, bins=list(bins), stacked=True, color=ramp(len(widths)))
+    ax.axvline(1, color=INK, linestyle=(0, (4, 2)))
+    ax.annotate(
+        "bound",
+        (1, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(3, -2),
+        textcoords="offset points",
+        va="top",
+        color=INK,
+        fontsize=8,
+    )
+    ax.set_xlabel("smallest decay over the decay promised")
+    ax.set_ylabel("trajectories")
+    ax.set_title("How tight the bound is")
+
+
+def distance_against_width(dataset: xr.Dataset, ax: Axes, fit: Exponent | None = None) -> None:
+    """Distance to the min-norm solution, off the data's span and within it, against the width."""
+    ordered = dataset.sortby("width")
+    widths = ordered["width"].values
+    off, inside = (
+        ordered[n].transpose("width", ...).values.reshape(len(widths), -1)
+        for n in ("off_span_distance", "in_span_distance")
+    )
+    label = r"off the span  $\|U_2V^\top\|$, 5 to 95%"
+    ax.errorbar(widths, *_bars(off), fmt="o", color=ramp(1)[0], ms=4, capsize=2, label=label)
+    within = r"in the span  $\|U_1V^\top-\Sigma^{-1/2}W^\top Y\|$"
+    if settled(ordered):
+        # Ten decades below: a number says it better than an axis.
+        text = f"{within} at most {inside.max():.0e}"
+        ax.text(0.02, 0.03, text, transform=ax.transAxes, color=MUTED, fontsize=8)
+    else:
+        ax.errorbar(widths, *_bars(inside), fmt="s", color=MUTED, ms=4, capsize=2, label=within)
+    if "off_span_law" in ordered:
+        law = ordered["off_span_law"]
+        law = law.mean([d for d in law.dims if d != "width"])
+        ax.plot(widths, law, color=ACCENT, label="wide-network law", zorder=3)
+    if fit is not None:
+        text = rf"slope ${fit.slope:.3f}$  [{fit.low:.3f}, {fit.high:.3f}]"
+        ax.plot(widths, fit(widths), color=INK, linestyle=":", linewidth=1.2, label=text)
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(list(widths)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks(list(widths), [f"{w:,}" for w in widths], rotation=30)
+    ax.set_xlabel("width $h$")
+    ax.set_ylabel("distance to the min-norm solution")
+    ax.set_title("Wide networks end near the min-norm solution")
+    ax.legend(loc="upper right")
+
+
+def sweep_figure(
+    dataset: xr.Dataset, *, fit: Exponent | None = None, title: str | None = None
+) -> Figure:
+    """The three panels of a width sweep that recorded `measures.standard()`.
+
+    **Arguments:** the `dataset` of `jf.run`; the `fit` of `sweeps.summary.width_exponent`; a
+    `title`.
+
+    **Returns:** a matplotlib figure.
+    """
+    with style():
+        figure, axes = plt.subplots(1, 3, figsize=(13, 4.1), layout="constrained")
+        loss_against_envelope(dataset, axes[0])
+        tightness(dataset, axes[1])
+        distance_against_width(dataset, axes[2], fit)
+        if title:
+            figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return figure
+
+
+def _bars(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    low, middle, high = np.quantile(values, [BANDS[0], 0.5, BANDS[1]], axis=1)
+    return middle, np.stack([middle - low, high - middle])
+
+
+def _others(dataset: xr.Dataset) -> list[Any]:
+    return [d for d in dataset["log_excess_end"].dims if d != "width"]
