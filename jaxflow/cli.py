@@ -26,10 +26,12 @@ from .sweeps import Clock, Sweep, environment, run, save
 from .sweeps.summary import Exponent, WidthRow, by_width, width_exponent
 
 LEGEND = """\
-bound     2 lambda_r c, the rate that the theorem guarantees      rate    the rate measured
-slack     decay over the decay promised, minus 1, at its tightest (negative: bound crossed)
+bound     2 lambda_r c, the rate that the theorem guarantees
+rate      the rate measured, over the second half of the time
+slack     decay over the decay promised, minus 1, at its tightest; < 0: crossed
 within    share of trajectories that stay under the bound
-off span  ||U2 V^T||, what keeps the limit from the min-norm solution; law: for wide networks
+off span  ||U2 V^T||, distance of the limit from the min-norm solution
+law       the same for wide networks, root mean square
 in span   ||U1 V^T - Sigma^(-1/2) W^T Y||, what is left to learn
 """
 
@@ -247,7 +249,7 @@ def parse_widths(text: str) -> list[int]:
 
 def width_table(rows: list[WidthRow]) -> Table:
     """The table of a sweep, one row a width."""
-    table = Table(box=box.SIMPLE_HEAD, caption="means over seeds; slack and share over all of them")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     columns = ("width", "c", "bound", "rate", "slack", "within", "off span", "law", "in span")
     for heading in columns:
         table.add_column(heading, justify="right", no_wrap=True)
@@ -259,11 +261,19 @@ def width_table(rows: list[WidthRow]) -> Table:
             f"{row.measured_rate:.3f}",
             f"{row.slack:.3f}",
             "-" if math.isnan(row.within) else f"{100 * row.within:.4g}%",
-            f"{row.off_span:.3f} ± {row.off_span_error:.3f}",
+            concise(row.off_span, row.off_span_error),
             "-" if row.law is None else f"{row.law:.3f}",
             f"{row.in_span:.0e}",
         )
     return table
+
+
+def concise(value: float, error: float) -> str:
+    """A value with the uncertainty of its last digits, 3.023(8)."""
+    if not error > 0:
+        return f"{value:.4g}"
+    digits = max(0, -math.floor(math.log10(error)))
+    return f"{value:.{digits}f}({round(error * 10**digits)})"
 
 
 def verdict_panel(verdict: Verdict) -> Panel:

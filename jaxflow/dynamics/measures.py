@@ -79,7 +79,7 @@ class OffSpanDistance(Measure):
     name: ClassVar[str] = "off_span_distance"
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
-        return norm(off_span(last.initial, last.data) @ last.network.V.T)
+        return norm(off_span(last.initial, last.data) @ last.factors[0].T)
 
 
 class InSpanDistance(Measure):
@@ -102,11 +102,11 @@ class ImbalanceDrift(Measure):
     name: ClassVar[str] = "imbalance_drift"
 
     def start(self, first: View) -> PyTree:
-        V, U1 = span_factors(first.initial, first.data)
+        V, U1 = first.factors
         return U1.T @ U1 - V.T @ V, norm((V, U1)) ** 2
 
     def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
-        V, U1 = span_factors(view.network, view.data)
+        V, U1 = view.factors
         return norm(U1.T @ U1 - V.T @ V - fixed[0])
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
@@ -121,4 +121,4 @@ class WeightGrowth(Measure):
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
         before = norm(stack(*span_factors(last.initial, last.data)))
-        return (norm(stack(*span_factors(last.network, last.data))) / before) ** 2
+        return (norm(stack(*last.factors)) / before) ** 2

@@ -27,6 +27,11 @@ class View(eqx.Module):
         return self.formulation.lift(self.state, self.initial)
 
     @property
+    def factors(self) -> tuple[Float[Array, "m h"], Float[Array, "r h"]]:
+        """`(V, Phi^T U)` of a two-layer linear network at this moment."""
+        return self.formulation.factors(self.state, self.initial)
+
+    @property
     def log_excess(self) -> Float[Array, ""]:
         """`log(L - L*)`."""
         return self.formulation.log_excess(self.state)

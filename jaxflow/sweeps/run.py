@@ -26,7 +26,7 @@ from .versions import environment
 
 Progress = Callable[[int, int], None]  # (trajectories done, trajectories in all)
 
-DRAW_BYTES = 2**28  # of weights drawn side by side
+DRAW_BATCH, DRAW_BYTES = 32, 2**28  # networks drawn side by side, and bytes of them, at most
 
 STANDARD = {
     "status": "how the trajectory ended",
@@ -142,9 +142,16 @@ def draw(sweep: Sweep, cell: Cell) -> PyTree:
     law = as_arrays(cell.law, cell.data.X.dtype)
     shapes = eqx.filter_eval_shape(cell.law, sweep.key, cell.data, **cell.arguments)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-    batch = max(1, min(sweep.seeds, DRAW_BYTES // size))
+    # Of one size whatever the number of seeds: more seeds are not another program.
+    batch = max(1, min(DRAW_BATCH, DRAW_BYTES // size))
     arguments = tuple(sorted(cell.arguments.items()))
-    return jax.device_get(_draw(law, keys, cell.data, arguments, batch, sweep.compress))
+    drawn = []
+    for start in range(0, sweep.seeds, batch):
+        rows = np.minimum(np.arange(start, start + batch), sweep.seeds - 1)
+        networks = _draw(law, keys[rows], cell.data, arguments, sweep.compress)
+        keep = min(batch, sweep.seeds - start)
+        drawn.append(jax.tree.map(lambda leaf, n=keep: leaf[:n], jax.device_get(networks)))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *drawn)
 
 
 @eqx.filter_jit
@@ -153,14 +160,13 @@ def _draw(
     keys: Array,
     data: Regression,
     arguments: tuple[tuple[str, Any], ...],
-    batch: int,
     reduce: bool,
 ) -> PyTree:
     def one(key: Array) -> Any:
         network = law(key, data, **dict(arguments))
         return compress(network, data) if reduce else network
 
-    return jax.lax.map(one, keys, batch_size=batch)
+    return jax.vmap(one)(keys)
 
 
 def _times(ts: Any, t1: Any, network: Any, data: Regression) -> Array | None:

@@ -1,5 +1,7 @@
 """The imbalance: the conserved matrix whose spectrum bounds the rate of convergence."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -68,7 +70,9 @@ def imbalance(network: TwoLayerLinear, data: Regression) -> Imbalance:
         V, U1 = L[:m], L[m:]
     k = min(h, m + r)
     size = jnp.sum(V**2) + jnp.sum(U1**2)
-    values = jnp.linalg.eigvalsh(U1.T @ U1 - V.T @ V)[::-1]
+    # GPUs would round single precision to ten bits here, far above the noise allowed below.
+    gram = functools.partial(jnp.matmul, precision="highest")
+    values = jnp.linalg.eigvalsh(gram(U1.T, U1) - gram(V.T, V))[::-1]
     noise = k * float(jnp.finfo(values.dtype).eps) * size
     values = jnp.where(jnp.abs(values) <= noise, 0, values)
     plus, minus = jax.nn.relu(values), jax.nn.relu(-values[::-1])

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ...data import Regression
+from ...networks import span_factors
 
 
 class Formulation(eqx.Module):
@@ -58,6 +59,10 @@ class Formulation(eqx.Module):
     @abc.abstractmethod
     def fastest_rate(self, state: Any) -> Float[Array, ""]:
         """An upper estimate of the fastest rate of the flow near this state, in 1/time."""
+
+    def factors(self, state: Any, network: Any) -> tuple[Float[Array, "m h"], Float[Array, "r h"]]:
+        """`(V, U1)` of a two-layer linear network."""
+        return span_factors(self.lift(state, network), self.data)
 
     def product(self, state: Any, network: Any) -> Float[Array, "D m"]:
         """The end-to-end linear predictor."""

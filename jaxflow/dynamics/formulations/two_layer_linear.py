@@ -72,6 +72,11 @@ class TwoLayerResidual(Formulation):
         moved = state.U1 - right.T @ network.U
         return TwoLayerLinear(network.U + right @ moved, state.V)
 
+    def factors(
+        self, state: TwoLayerState, network: TwoLayerLinear
+    ) -> tuple[Float[Array, "m h"], Float[Array, "r h"]]:
+        return state.V, state.U1
+
     def product(self, state: TwoLayerState, network: TwoLayerLinear) -> Float[Array, "D m"]:
         """`Phi S^-1 (W^T Y - E) + U2 V^T`: the product as the residual reports it."""
         right = self.data.right
