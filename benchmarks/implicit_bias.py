@@ -111,8 +111,8 @@ def main() -> None:
     bound = jf.theory.bias_bound(data, 500, delta=0.01)
     record.console.print(
         f"theorem 2 at h = 500: bound {float(bound.bound):.3g}, asks for h > "
-        f"{float(bound.least_width):.3g}: {'met' if bool(bound.applies) else 'not met'} by the paper's "
-        "own experiment"
+        f"{float(bound.least_width):.3g}: {'met' if bool(bound.applies) else 'not met'} by the "
+        "paper's own experiment"
     )
     results = {
         "widths": results,

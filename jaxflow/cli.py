@@ -19,7 +19,7 @@ from rich.table import Table
 
 from . import claims, data as problems, plotting, theory
 from .claims import Verdict
-from .claims.min2021 import Rate, rate_sweep
+from .claims.min2021 import Rate, allowance, rate_sweep
 from .data import Regression
 from .networks.init import Gaussian
 from .sweeps import Clock, Sweep, environment, run, save
@@ -128,7 +128,9 @@ def sweep(
         dataset["off_span_law"].attrs["long_name"] = "wide-network law of the off-span distance"
         _keep(lambda: save(dataset, path))
         with out.status("the same check on a mutant and a control"):
-            verdict = claims.judge(claim, claim.gather(planned, dataset), "quick")
+            verdict = claims.judge(
+                claim, claim.gather(dataset, allowance(planned, dataset)), "quick"
+            )
     fit, why = width_exponent(dataset, features=problem.features, rank=problem.rank)
     figure = plotting.sweep_figure(dataset, fit=fit, title=_title(data, problem, planned))
     _keep(lambda: plotting.save_figure(figure, path.with_suffix(".png")))

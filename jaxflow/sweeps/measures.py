@@ -89,18 +89,17 @@ class LimitRate(Measure):
 
 
 class RateSlack(Measure):
-    r"""By how much the trajectory beats `exp(-factor rate t)`, at its tightest.
+    r"""By how much the trajectory beats `exp(-rate t)`, at its tightest.
 
-    `min over saved t > 0 of log(excess(0) / excess(t)) / (factor rate t) - 1`. Negative where the
-    bound is crossed; infinite where there is no bound (rate = 0).
+    `min over saved t > 0 of log(excess(0) / excess(t)) / (rate t) - 1`. Negative where the bound
+    is crossed; infinite where there is no bound (rate = 0). For a rate `factor` times as large the
+    slack is `(1 + slack) / factor - 1`.
     """
 
     name: ClassVar[str] = "slack"
-    factor: float | Float[Array, ""] = 1.0
 
     def start(self, first: View) -> PyTree:
-        bound = rate_bound(first.initial, first.data)
-        return first.log_excess, bound.rate * jnp.asarray(self.factor, bound.rate.dtype)
+        return first.log_excess, rate_bound(first.initial, first.data).rate
 
     def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
         return view.log_excess

@@ -110,7 +110,7 @@ def _solve_all(
         settings, ts = sweep.settings(data.X.dtype), as_arrays(sweep.ts, data.X.dtype)
         networks = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[n for _, n in members])
         count = len(members) * sweep.seeds
-        chunk = min(count, sweep.chunk or (64 if jax.default_backend() == "cpu" else 4096))
+        chunk = sweep.chunk or min(count, chunk_size(sweep))
         predicted = np.asarray(_stiffness(networks, data, ts, sweep.t1, settings))
         order = np.argsort(predicted, kind="stable")
         out: dict[str, np.ndarray] = {}
@@ -134,6 +134,12 @@ def _solve_all(
             here = slice(i * sweep.seeds, (i + 1) * sweep.seeds)
             blocks.append((cell, {name: value[here] for name, value in out.items()}))
     return blocks, steps, lockstep
+
+
+def chunk_size(sweep: Sweep) -> int:
+    """Trajectories solved side by side: as asked, else what suits the device and the sweep."""
+    by_device = 64 if jax.default_backend() == "cpu" else 4096
+    return sweep.chunk or min(sweep.trajectories, by_device)
 
 
 def draw(sweep: Sweep, cell: Cell) -> PyTree:

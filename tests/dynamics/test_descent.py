@@ -89,7 +89,7 @@ def test_is_a_plain_loop(data, network, optimizer, kwargs):
 
 
 def test_saved_steps_start_at_zero_and_end_at_the_last():
-    for steps, saves in [(1, 2), (1, 257), (7, 257), (10_000, 257), (10**9, 5)]:
+    for steps, saves in [(1, 2), (200, 2), (1, 257), (7, 257), (10_000, 257), (10**9, 5)]:
         saved = save_steps(steps, saves)
         assert saved[0] == 0
         assert saved[-1] == steps
