@@ -22,7 +22,7 @@ from ..dynamics import until
 from ..networks import TwoLayerLinear
 from ..networks.init import Gaussian, Initialization
 from ..sweeps import Sweep, measures, run
-from ..sweeps.run import Progress, chunk_size
+from ..sweeps.run import Progress
 from .base import Claim, Evidence
 from .decide import universal
 
@@ -162,10 +162,9 @@ def allowance(sweep: Sweep, dataset: xr.Dataset) -> float:
     dtype = settings.rtol.dtype
     tight = max(float(settings.rtol) / 100, 50 * float(jnp.finfo(dtype).eps))
     # One chunk of the same shape, by the same solver: the same compiled program.
-    seeds = max(1, min(sweep.seeds, (sweep.chunk or 64) // len(sweep.cells)))
-    finer = run(
-        sweep.replace(seeds=seeds, rtol=tight, solver=settings.solver, chunk=chunk_size(sweep))
-    )
+    chunk = int(dataset.attrs["chunk"])
+    seeds = max(1, min(sweep.seeds, chunk // len(sweep.cells)))
+    finer = run(sweep.replace(seeds=seeds, rtol=tight, solver=settings.solver, chunk=chunk))
     change = np.abs((finer["slack"] - dataset["slack"].isel(seed=slice(seeds))).values)
     finite = change[np.isfinite(change)]
     return 10 * float(finite.max()) if finite.size else 0.0

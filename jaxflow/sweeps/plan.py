@@ -58,8 +58,8 @@ class Sweep:
       to there.
     - `until`, `measures`, `loss`, `formulation`, `solver`, `rtol`, `max_steps`: as in
       `gradient_flow`.
-    - `chunk`: trajectories solved side by side; default 64 on CPU, where small chunks stay in
-      cache, and 4096 elsewhere.
+    - `chunk`: trajectories solved side by side; default up to 64 on CPU, where small chunks
+      stay in cache, and up to 4096 elsewhere.
     - `compress`: integrate the exactly equivalent narrower network where there is one.
 
     **Raises:** `ValueError` for an axis that names nothing, an empty axis, or settings that no

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ class Weights(jf.Measure):
         return saved
 
 
-MEASURES = (Product(), Weights(), ImbalanceDrift())
+MEASURES = (Product(), Weights(), ImbalanceDrift(along=True))
 
 
 def flat(network):
@@ -135,7 +136,7 @@ def test_weights_and_product_are_those_of_scipy(data, network, oracle, tight):
     product = U @ V.transpose(0, 2, 1)
     np.testing.assert_allclose(tight.measures["product"], product, rtol=0, atol=1e-10)
     np.testing.assert_allclose(tight.product, product[-1], rtol=0, atol=1e-10)
-    np.testing.assert_array_equal(tight.network.U @ tight.network.V.T, tight.network.product)
+    assert tight.measures["imbalance_drift"] <= 1e-12
     residual = np.asarray(data.Y) - np.asarray(data.X) @ product
     loss = 0.5 * np.sum(residual**2, axis=(1, 2))
     assert loss[-1] > 0.1  # L* counts
@@ -221,7 +222,7 @@ def test_scalar(y, u, v, rtol, atol):
 def test_imbalance_is_conserved(data, seed):
     network = jf.init.Gaussian()(jr.key(seed), data, width=H)
     solution = gradient_flow(network, data, ts=TIMES, rtol=1e-8, measures=MEASURES)
-    assert 0 < solution.measures["imbalance_drift"] <= 1e-9
+    assert 0 < solution.measures["imbalance_drift"] <= 2e-9
 
 
 def test_time_zero_is_the_start(network, tight):
@@ -320,7 +321,9 @@ LONG = np.linspace(0.0, 400.0, 61)
 def scalar_batch(pairs, *, ratio=1e-200, rtol=1e-8, ts=LONG):
     pairs = [*pairs, *SIGNS][: len(SIGNS)]  # always of one size: one program
     networks = batch_of([scalar_network(u, v) for u, v in pairs])
-    settings = flow_settings(jnp.float64, until=jf.until.loss_ratio(ratio), rtol=rtol, max_steps=60)
+    settings = flow_settings(
+        jnp.float64, until=jf.until.loss_ratio(ratio), rtol=rtol, max_steps=100
+    )
     return solve_batch(networks, scalar_problem(0.7), jnp.asarray(ts), settings)
 
 
@@ -353,14 +356,14 @@ def test_every_end_has_its_code():
 def test_overflow_ends_at_once():
     solution = scalar_batch([(1e200, 1e200), (1e200, 1.0)])
     assert names(solution.result) == ["not_finite"] * 2 + ["stopped"] * 4
-    assert np.all(solution.stats["steps"][:2] < 60)
+    assert np.all(solution.stats["steps"][:2] < 100)
     assert not np.any(np.asarray(solution.log_excess[:2]) == -np.inf)  # not a minimum
 
 
 def test_too_few_steps_is_a_code():
-    solution = scalar_batch(SIGNS, rtol=2e-14)
+    solution = scalar_batch([(1e-30, 0.0)] * len(SIGNS))
     assert set(names(solution.result)) == {"max_steps_reached"}
-    assert np.all(np.asarray(solution.stats["steps"]) == 60)
+    assert np.all(np.asarray(solution.stats["steps"]) == 100)
     assert np.all(np.isfinite(solution.log_excess1))
     with pytest.raises(RuntimeError, match=r"6 of 6 trajectories failed.*maximum number of steps"):
         solution.check()
@@ -445,25 +448,30 @@ def test_stop_fires_for_a_general_module(few):
 
 
 def test_gradients_through_the_flow():
-    data, network = problem(singular_values=(1.2, 0.8), features=3, outputs=1), None
+    data = problem(singular_values=(1.2, 0.8), features=3, outputs=1)
     network = draw(data, width=2, seed=1)
     ts = jnp.array([0.0, 0.5, 1.5])
 
     @eqx.filter_jit
-    def value(moving, rtol):
+    @eqx.filter_value_and_grad
+    def value_and_grad(moving, settings):
         network, targets = moving
         problem = eqx.tree_at(lambda d: d.targets, data, targets)
-        settings = flow_settings(jnp.float64, rtol=rtol)
         solution = solve(network, problem, ts, settings)
         return solution.log_excess[1] + jnp.sum(solution.product**2) + flat(solution.network)[0]
 
     at = (network, data.targets)
-    gradient = flat(eqx.filter_jit(eqx.filter_grad(value))(at, 1e-10))
+    solver = diffrax.Dopri8()
+    loose, tight = (
+        flow_settings(jnp.float64, rtol=rtol, solver=solver, max_steps=4096)
+        for rtol in (1e-9, 1e-12)
+    )
+    gradient = flat(value_and_grad(at, loose)[1])
     start, unravel = ravel_pytree(at)
     direction = jr.normal(jr.key(0), (3, start.size))
     h = 1e-4
     for d in direction:
-        ends = [value(unravel(start + sign * h * d), 1e-12) for sign in (1, -1)]
+        ends = [value_and_grad(unravel(start + x * d), tight)[0] for x in (h, -h)]
         np.testing.assert_allclose(gradient @ d, (ends[0] - ends[1]) / (2 * h), rtol=1e-6)
     assert np.all(np.asarray(gradient) != 0)
 
