@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import jaxflow as jf
+from jaxflow.claims.decide import universal
 from jaxflow.claims.min2021 import RATIO, SCALES, Attaining, Rate, attaining_sweep, rate_sweep
 from jaxflow.data import spectrum
 from jaxflow.sweeps import measures
@@ -110,6 +111,27 @@ def test_on_a_sweep_of_ones_own():
     assert "1.05" in verdict.mutant["statement"]
     assert "0.99" in verdict.control["statement"]
     assert "* 1" not in verdict.statement
+
+
+def test_in_single_precision_the_control_still_holds():
+    double = DATA["gaussian"]()
+    single = jf.Regression(*(np.asarray(part, np.float32) for part in (double.X, double.Y)))
+    claim = Rate.on(plan(single))
+    for variant, expected in ((claim.control, True), (claim.mutant, False)):
+        evidence = variant.evaluate(variant.setting("quick"))
+        assert evidence.dataset["slack"].dtype == np.float32
+        holds, reason = variant.decide(evidence)
+        assert holds is expected, reason
+
+
+def test_trajectories_that_end_before_they_stop_are_counted_beside_those_that_stop():
+    # Half of the way that the bound promises: the fast ones get to 1e-20, the others do not.
+    sweep = plan(DATA["gaussian"]()).replace(ts=measures.BoundTimes(0.5 * np.log(RATIO)))
+    evidence = Rate().evaluate(sweep)
+    assert set(evidence.dataset["status"].values.ravel()) == {1, 4}
+    np.testing.assert_array_equal(evidence.failed, evidence.dataset["status"].values.ravel() == 4)
+    assert evidence.slack.min() > 0
+    assert universal(evidence)[0] is None
 
 
 def test_without_a_level_there_is_nothing_to_judge():

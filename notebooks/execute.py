@@ -1,0 +1,37 @@
+"""Execute every notebook from its paired script and write it with its outputs.
+
+`python notebooks/execute.py` only checks that they run; `--write` refreshes the .ipynb files.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+from nbclient import NotebookClient
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    """Run them all, one after the other, and stop at the first error."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="refresh the .ipynb files")
+    write = parser.parse_args().write
+    for script in sorted(HERE.glob("*.py")):
+        if script == Path(__file__).resolve() or script.name == "execute.py":
+            continue
+        start = time.perf_counter()
+        notebook = jupytext.read(script)
+        client = NotebookClient(notebook, timeout=600, kernel_name="python3")
+        client.execute(cwd=str(HERE))
+        if write:
+            for cell in notebook.cells:
+                cell.metadata.pop("execution", None)
+            jupytext.write(notebook, script.with_suffix(".ipynb"))
+        print(f"{script.name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
