@@ -11,10 +11,10 @@ import optax
 from jaxtyping import Array, PyTree
 
 from ..data import Regression
-from .flow import SAVES, optimal_loss
+from .flow import SAVES, as_arrays, optimal_loss
 from .formulations import Parameters
 from .losses import SquaredLoss
-from .measures import Measure
+from .measures import Measure, named
 from .solution import Result, Solution
 from .until import Until
 from .view import View
@@ -75,12 +75,13 @@ def gradient_descent(
     if saves < 2:
         raise ValueError(f"saves must be at least 2, got {saves}.")
     loss = SquaredLoss() if loss is None else loss
-    return _descend(network, data, optimizer, clock, until, tuple(measures), loss, steps, saves)
+    rule, chosen = as_arrays(until, dtype), as_arrays(named(measures), dtype)
+    return _descend(network, data, optimizer, clock, rule, chosen, loss, steps, saves)
 
 
 def save_steps(steps: int, saves: int) -> np.ndarray:
     """Step 0 and at most `saves - 1` distinct, logarithmically spaced steps up to the last."""
-    spaced = np.rint(np.geomspace(1, steps, saves - 1)).astype(np.int64)
+    spaced = np.rint(np.geomspace(steps, 1, saves - 1)).astype(np.int64)
     return np.unique(np.concatenate([[0], spaced]))
 
 

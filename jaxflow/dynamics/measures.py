@@ -1,6 +1,7 @@
 """What is read off along the way. One object serves a single flow and a sweep of millions."""
 
 import abc
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -35,6 +36,14 @@ class Measure(eqx.Module):
     @abc.abstractmethod
     def finish(self, ts: Float[Array, " time"], saved: PyTree, last: View, fixed: PyTree) -> Array:
         """The value, from what was saved at all times `ts` and the view at the end."""
+
+
+def named(measures: Sequence[Measure]) -> tuple[Measure, ...]:
+    """The measures, if no two of them share a name."""
+    names = [measure.name for measure in measures]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Two measures share a name: {names}.")
+    return tuple(measures)
 
 
 class LogExcess(Measure):

@@ -22,7 +22,9 @@ class _LossRatio(Until):
 
     def __call__(self, t: Any, view: View, first: View) -> Float[Array, ""]:
         now = view.log_excess
-        return now - (first.log_excess + jnp.asarray(self.log_ratio, now.dtype))
+        goal = first.log_excess + jnp.asarray(self.log_ratio, now.dtype)
+        # Nothing is left to fall at a minimum: met, not inf - inf.
+        return jnp.where(jnp.isneginf(now), -jnp.ones_like(now), now - goal)
 
 
 class _Excess(Until):

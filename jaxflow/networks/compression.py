@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from ..data import Regression
 from .base import best_fit, compress
-from .two_layer_linear import TwoLayerLinear, span_factors, stack
+from .two_layer_linear import TwoLayerLinear, fits, span_factors, stack
 
 
 @compress.register
@@ -18,4 +18,5 @@ def _(network: TwoLayerLinear, data: Regression) -> TwoLayerLinear:
 
 @best_fit.register
 def _(network: TwoLayerLinear, data: Regression):
+    fits(network, data)
     return data.best_fit

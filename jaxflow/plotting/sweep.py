@@ -32,14 +32,15 @@ def loss_against_envelope(dataset: xr.Dataset, ax: Axes) -> None:
         curves = np.stack([np.interp(grid, c, d) for c, d in pairs]) / np.log(10)
         low, middle, high = np.quantile(curves, [BANDS[0], 0.5, BANDS[1]], axis=0)
         ax.fill_between(grid, low, high, color=colour, alpha=0.18, linewidth=0)
-        ax.plot(grid, middle, color=colour, label=f"{width:,}")
+        running = middle > depth / np.log(10) + 1e-6  # the rest has stopped
+        ax.plot(grid[running], middle[running], color=colour, label=f"{width:,}")
     ax.plot(grid, -grid / np.log(10), color=INK, linestyle=(0, (4, 2)), label="bound")
     ax.set_xlim(0, grid[-1])
     ax.set_ylim(depth / np.log(10), 0.5)
     ax.set_xlabel(r"time in units of the bound,  $2\lambda_r c\,t$")
     ax.set_ylabel(r"$\log_{10}\,(L-L^*)\,/\,(L_0-L^*)$")
     ax.set_title("Loss stays under its envelope")
-    ax.legend(title="width $h$", ncols=2, loc="upper right")
+    ax.legend(title="width $h$, median and 5 to 95%", ncols=2, loc="upper right")
 
 
 def tightness(dataset: xr.Dataset, ax: Axes) -> None:

@@ -30,7 +30,7 @@ class Cell:
     arguments: dict[str, Any]
     data: Regression
 
-    def keys(self, key: PRNGKeyArray, seeds: int) -> PRNGKeyArray:
+    def keys(self, key: PRNGKeyArray, seeds: int) -> Any:
         """One key a seed: a function of the coordinates and the seed, and of nothing else."""
         text = json.dumps(self.coordinates, sort_keys=True, default=str)
         digest = hashlib.sha256(text.encode()).digest()

@@ -85,7 +85,7 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        dataset.to_zarr(partial, mode="w", consolidated=False, zarr_format=3)
+        dataset.to_zarr(partial, mode="w", zarr_format=2)
         os.replace(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

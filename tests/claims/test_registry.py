@@ -126,7 +126,9 @@ def test_a_missing_file_is_refused(tmp_path, name):
 
 
 def test_an_installed_package_adds_claims(monkeypatch):
-    claim = types.SimpleNamespace(id="elsewhere.claim")
+    namespace = {}
+    exec(CLAIM, namespace)
+    claim = namespace["Own"]()
     module = types.ModuleType("elsewhere")
     module.CLAIMS = (claim,)
     point = types.SimpleNamespace(load=lambda: module)
@@ -135,5 +137,5 @@ def test_an_installed_package_adds_claims(monkeypatch):
         registry.metadata, "entry_points", lambda *, group: asked.append(group) or [point]
     )
     monkeypatch.setattr(registry, "catalogue", registry.catalogue.__wrapped__)
-    assert registry.find("elsewhere") == [claim]
+    assert registry.find("own") == [claim]
     assert set(asked) == {"jaxflow.claims"}

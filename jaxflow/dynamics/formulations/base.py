@@ -81,9 +81,14 @@ def formulations(network: Any) -> tuple[type[Formulation], ...]:
 
 def norm(tree: PyTree[Array]) -> Float[Array, ""]:
     """Frobenius norm over all leaves, with a zero gradient at zero."""
-    total = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree))
+    leaves = jax.tree.leaves(tree)
+    # Scaled by the largest entry, so that squares neither overflow nor underflow.
+    top = jax.lax.stop_gradient(jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in leaves])))
+    usable = (top > 0) & jnp.isfinite(top)
+    unit = jnp.where(usable, top, 1)
+    total = sum(jnp.sum((leaf / unit) ** 2) for leaf in leaves)
     positive = total > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, total, 1)), 0)
+    return jnp.where(positive, unit * jnp.sqrt(jnp.where(positive, total, 1)), 0)
 
 
 def like(tree: PyTree[Array], value: Array) -> PyTree[Array]:

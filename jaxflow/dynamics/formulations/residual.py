@@ -36,8 +36,9 @@ class LogResidual(eqx.Module):
     def log_half_square(self) -> Float[Array, ""]:
         """`log(1/2 ||E||_F^2)`: the log of the excess loss."""
         square = jnp.sum(self.direction**2)
-        safe = jnp.where(square > 0, square, 1)
-        return jnp.where(square > 0, 2 * self.log_size + jnp.log(0.5 * safe), -jnp.inf)
+        zero = square == 0  # and nan stays nan: an overflow is not a minimum
+        value = 2 * self.log_size + jnp.log(0.5 * jnp.where(zero, 1, square))
+        return jnp.where(zero, -jnp.inf, value)
 
     def derivative(self, decay: Float[Array, "a b"]) -> "LogResidual":
         """The derivative of both coordinates, given `decay = T direction`."""

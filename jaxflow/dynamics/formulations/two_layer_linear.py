@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from ...data import Regression
 from ...networks import TwoLayerLinear, fits, span_factors
 from ..losses import SquaredLoss
-from .base import Formulation, formulations, norm
+from .base import Formulation, formulations, like, norm
 from .general import GENERAL
 from .residual import LogResidual
 
@@ -62,7 +62,7 @@ class TwoLayerResidual(Formulation):
     def sizes(self, state: TwoLayerState) -> TwoLayerState:
         # One size for both layers: either may start at zero.
         weights = norm((state.V, state.U1))
-        return TwoLayerState(weights, weights, state.E.sizes())
+        return eqx.tree_at(lambda s: s.E, like(state, weights), state.E.sizes())
 
     def log_excess(self, state: TwoLayerState) -> Float[Array, ""]:
         return state.E.log_half_square
