@@ -96,7 +96,7 @@ plt.show()
 # Gradient descent with a small step follows the flow, up to an error proportional to the step.
 
 # %%
-import optax  # noqa: E402
+import optax
 
 for rate in (4e-3, 2e-3, 1e-3):
     steps = round(0.4 / rate)

@@ -20,7 +20,7 @@ from .solution import Result, Solution
 from .until import Until
 from .view import View
 
-# A step may err by this share of rtol: what accumulates, the drift of conserved quantities above all,
+# A step may err by this share of rtol: what accumulates, the drift of conserved quantities first,
 # then stays below a tenth of rtol (measured).
 STEP_SHARE = 0.2
 SAVES = 257  # default number of saved times: t = 0 and 256 more

@@ -322,7 +322,7 @@ def scalar_batch(pairs, *, ratio=1e-200, rtol=1e-8, ts=LONG):
     pairs = [*pairs, *SIGNS][: len(SIGNS)]  # always of one size: one program
     networks = batch_of([scalar_network(u, v) for u, v in pairs])
     settings = flow_settings(
-        jnp.float64, until=jf.until.loss_ratio(ratio), rtol=rtol, max_steps=100
+        jnp.float64, until=jf.until.loss_ratio(ratio), rtol=rtol, max_steps=200
     )
     return solve_batch(networks, scalar_problem(0.7), jnp.asarray(ts), settings)
 

@@ -80,9 +80,11 @@ def test_one_line_a_width_and_the_envelope(dataset):
     np.testing.assert_allclose(bound, -clock / np.log(10))
     np.testing.assert_allclose(bound[-1], -20, atol=0.1)  # followed to 1e-20
     for x, y in lines.values():
-        np.testing.assert_allclose(x, clock)
+        assert len(x) > 20  # as long as it runs
+        np.testing.assert_allclose(x, clock[: len(x)])
         assert y[0] == pytest.approx(0, abs=1e-12)
-        assert np.all(y <= bound + 1e-9)
+        assert y[-1] < -15
+        assert np.all(y <= bound[: len(y)] + 1e-9)
         assert np.all(np.diff(y) <= 1e-9)
 
 
@@ -165,6 +167,7 @@ def test_one_failed_trajectory_leaves_the_others_curves(dataset):
     }
     for line in ax.lines:
         y = np.asarray(line.get_ydata())
+        assert len(y) > 20, line.get_label()
         assert np.all(np.isfinite(y)), line.get_label()
         if line.get_label() != "8":
             np.testing.assert_array_equal(y, whole[line.get_label()])

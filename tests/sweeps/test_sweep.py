@@ -283,7 +283,7 @@ def test_bad_plans(changes, match):
 def test_store_round_trips(base, tmp_path):
     path = tmp_path / "deep" / "runs.zarr"
     ds = jf.run(plan(), store=path)
-    back = xr.open_zarr(path, consolidated=False).load()
+    back = xr.open_zarr(path).load()
     xr.testing.assert_identical(back, ds)
     assert [p.name for p in path.parent.iterdir()] == ["runs.zarr"]
     with pytest.raises(ValueError, match="exists already"):
@@ -310,7 +310,7 @@ def test_nothing_half_written_stays(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
     monkeypatch.undo()
     jf.run(plan(), store=tmp_path / "runs.zarr")
-    back = xr.open_zarr(tmp_path / "runs.zarr", consolidated=False)
+    back = xr.open_zarr(tmp_path / "runs.zarr")
     assert back["c"].shape == (2, SEEDS)
 
 
