@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -13,6 +14,7 @@ import typer
 import xarray as xr
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -25,6 +27,7 @@ from .networks.init import Gaussian
 from .sweeps import Clock, Sweep, environment, run, save
 from .sweeps.summary import Exponent, WidthRow, by_width, width_exponent
 
+WIDEST = 2**22  # the weights of a network are drawn in full before they are compressed
 LEGEND = """\
 bound     2 lambda_r c, the rate that the theorem guarantees
 rate      the rate measured, over the second half of the time
@@ -55,7 +58,7 @@ def sweep(
         str, typer.Option(help="digits, diabetes, or the path of a .npz or .csv file.")
     ] = "digits",
     samples: Annotated[
-        int | None, typer.Option(help="Rows to use. [default: 16 of digits, else all]")
+        int | None, typer.Option(help="Rows to use. [default: 12 of digits, else all]")
     ] = None,
     targets: Annotated[
         str | None, typer.Option(help="Target columns of a .csv, separated by commas.")
@@ -95,18 +98,21 @@ def sweep(
 
     def plan() -> tuple[Sweep, Path]:
         _precision(precision)
-        problem = problems.load(
-            data,
-            samples=16 if samples is None and data == "digits" else samples,
-            targets=targets.split(",") if targets else None,
-        )
+        with warnings.catch_warnings():
+            if precision == "float32":  # asked for
+                warnings.filterwarnings("ignore", message="float64 data is being rounded")
+            problem = problems.load(
+                data,
+                samples=12 if samples is None and data == "digits" else samples,
+                targets=targets.split(",") if targets else None,
+            )
         law = Gaussian(alpha) if scale is None else Gaussian(scale=_floats("scale", scale))
         planned = rate_sweep(
             problem,
             law,
-            widths=parse_widths(widths),
+            widths=_drawable(parse_widths(widths)),
             seeds=seeds,
-            key=jax.random.key(key),
+            key=jax.random.key(_seed(key)),
             rtol=rtol,
             chunk=chunk,
         )
@@ -115,7 +121,7 @@ def sweep(
     planned, path = _checked(plan)
     problem = planned.cells[0].data
     out.print(
-        f"[bold]{data}[/]: {problem.samples} samples, {problem.features} features, "
+        f"[bold]{escape(data)}[/]: {problem.samples} samples, {problem.features} features, "
         f"{problem.outputs} targets; rank {problem.rank}, condition of X^T X "
         f"{float(problem.condition):.3g}, optimal loss {float(problem.optimal_loss):.3g}"
     )
@@ -136,7 +142,7 @@ def sweep(
     _keep(lambda: plotting.save_figure(figure, path.with_suffix(".png")))
     _keep(lambda: _write_json(path.with_suffix(".json"), [verdict], json.loads(dataset.settings)))
     rows = by_width(dataset)
-    out.print(width_table(rows))
+    out.print(width_table(rows), crop=False, soft_wrap=True)
     failed = sum(row.failed for row in rows)
     if failed:
         out.print(
@@ -175,8 +181,13 @@ def verify(
             raise ValueError(
                 f"No preset is called {preset!r}: choose one of {', '.join(claims.PRESETS)}."
             )
-        if json_path is not None and not json_path.parent.is_dir():
-            raise ValueError(f"There is no folder {json_path.parent}: make it first.")
+        if json_path is not None:
+            if json_path.is_dir():
+                raise ValueError(f"{json_path} is a folder: give --json the path of a file.")
+            if not json_path.parent.is_dir():
+                raise ValueError(f"There is no folder {json_path.parent}: make it first.")
+            if not os.access(json_path.parent, os.W_OK):
+                raise ValueError(f"{json_path.parent} cannot be written to.")
         if not names:
             return list(claims.catalogue().values())
         return [claim for name in names for claim in claims.find(name)]
@@ -222,7 +233,7 @@ def remarks(found: dict[str, Any]) -> list[str]:
         )
     lines.append(
         "Real data is stiff: an explicit solver's steps grow with the condition number of X^T X: "
-        "take few samples of digits (16 is quick, 50 is not)."
+        "take few samples of digits (12 is quick, 50 is not)."
     )
     lines.append("The first solve of a shape compiles for several seconds; later ones do not.")
     return lines
@@ -242,7 +253,7 @@ def parse_widths(text: str) -> list[int]:
             if low < 1 or high < low or count < 1:
                 raise ValueError
             values = [round(w) for w in np.geomspace(low, high, count)]
-    except ValueError:
+    except (ValueError, OverflowError, TypeError):
         raise ValueError(shape) from None
     if min(values) < 1:
         raise ValueError(f"A width must be at least 1, got {min(values)}.")
@@ -253,10 +264,9 @@ def width_table(rows: list[WidthRow]) -> Table:
     """The table of a sweep, one row a width."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     columns = ("width", "c", "bound", "rate", "slack", "within", "off span", "law", "in span")
-    for heading in columns:
-        table.add_column(heading, justify="right", no_wrap=True)
+    lines = [columns]
     for row in rows:
-        table.add_row(
+        line = (
             f"{row.width:,}",
             f"{row.c:.3f}",
             f"{row.bound_rate:.3f}",
@@ -267,13 +277,19 @@ def width_table(rows: list[WidthRow]) -> Table:
             "-" if row.law is None else f"{row.law:.3f}",
             f"{row.in_span:.0e}",
         )
+        lines.append(line)
+    for heading, cells in zip(columns, zip(*lines, strict=True), strict=True):
+        # A number cut short is a wrong number: rather a line too long.
+        table.add_column(heading, justify="right", no_wrap=True, min_width=max(map(len, cells)))
+    for line in lines[1:]:
+        table.add_row(*line)
     return table
 
 
 def concise(value: float, error: float) -> str:
     """A value with the uncertainty of its last digits, 3.023(8)."""
-    if not error > 0:
-        return f"{value:.4g}"
+    if not error > 0 or max(abs(value), error) < 1e-6:
+        return f"{value:.2g}"
     digits = max(0, -math.floor(math.log10(error)))
     return f"{value:.{digits}f}({round(error * 10**digits)})"
 
@@ -285,7 +301,10 @@ def verdict_panel(verdict: Verdict) -> Panel:
         False: ("FALSE", "red"),
         None: ("UNDECIDED", "yellow"),
     }[verdict.holds]
-    lines = [f"[bold]{verdict.statement}[/]", f"[bold {colour}]{word}[/]: {verdict.reason}"]
+    lines = [
+        f"[bold]{escape(verdict.statement)}[/]",
+        f"[bold {colour}]{word}[/]: {escape(verdict.reason)}",
+    ]
     for name, variant, wanted in (
         ("mutant", verdict.mutant, False),
         ("control", verdict.control, True),
@@ -293,10 +312,10 @@ def verdict_panel(verdict: Verdict) -> Panel:
         if variant is not None:
             found = variant["holds"]
             fine = "as it must" if found is wanted else f"[red]it must be {wanted}[/]"
-            lines.append(f"{name} ({variant['statement']}): {found}, {fine}")
+            lines.append(f"{name} ({escape(variant['statement'])}): {found}, {fine}")
     if verdict.vacuous:
         lines.append(f"{verdict.vacuous} trajectories had a vacuous bound and are not evidence")
-    title = f"{verdict.id}  -  {verdict.source}"
+    title = escape(f"{verdict.id}  -  {verdict.source}")
     return Panel("\n".join(lines), title=title, title_align="left", border_style=colour)
 
 
@@ -332,6 +351,18 @@ def _precision(name: str) -> None:
     if name not in ("float64", "float32"):
         raise ValueError(f"precision must be float64 or float32, got {name!r}.")
     jax.config.update("jax_enable_x64", name == "float64")
+
+
+def _drawable(widths: list[int]) -> list[int]:
+    if max(widths) > WIDEST:
+        raise ValueError(f"A width may be at most {WIDEST:,} here, got {max(widths):,}.")
+    return widths
+
+
+def _seed(key: int) -> int:
+    if not 0 <= key < 2**32:
+        raise ValueError(f"key must lie between 0 and 2^32 - 1, got {key}.")
+    return key
 
 
 def _floats(name: str, text: str) -> tuple[float, ...]:
@@ -386,7 +417,7 @@ def _progress() -> Progress:
 
 
 def _fail(sentence: object) -> NoReturn:
-    err.print(f"[bold red]error:[/] {sentence}", highlight=False, soft_wrap=True)
+    err.print(f"[bold red]error:[/] {escape(str(sentence))}", highlight=False, soft_wrap=True)
     raise typer.Exit(2)
 
 

@@ -119,10 +119,8 @@ class Claim(abc.ABC):
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
+    if hasattr(value, "__array__"):  # of NumPy or of JAX, scalar or not
+        return np.asarray(value).tolist()
     raise TypeError(f"{type(value).__name__} does not belong in a verdict.")
 
 

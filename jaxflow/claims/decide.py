@@ -1,5 +1,7 @@
 """From evidence to a verdict: the rules every claim of one kind shares."""
 
+import numpy as np
+
 from .base import Evidence
 
 FAILED_SHARE = 0.01  # of trajectories that may fail before a claim is left undecided
@@ -10,7 +12,9 @@ def universal(evidence: Evidence) -> tuple[bool | None, str]:
 
     Vacuous trajectories, and those outside the hypotheses, are counted and never evidence.
     """
-    failed, total = int(evidence.failed.sum()), evidence.slack.size
+    # A slack that is not a number is no evidence of anything.
+    unusable = evidence.failed | np.isnan(evidence.slack)
+    failed, total = int(unusable.sum()), evidence.slack.size
     counts = evidence.applies & ~evidence.vacuous
     broken = counts & (evidence.slack < -evidence.allowance)
     tail = f" ({failed} of {total} failed)" if failed else ""
@@ -22,7 +26,7 @@ def universal(evidence: Evidence) -> tuple[bool | None, str]:
         )
     if not evidence.applies.any():
         return None, "no trajectory meets the hypotheses"
-    good = counts & ~evidence.failed
+    good = counts & ~unusable
     if not good.any():
         return None, f"the bound is vacuous on every trajectory that meets the hypotheses{tail}"
     if failed > FAILED_SHARE * total:

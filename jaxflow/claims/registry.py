@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import pkgutil
+import sys
 from importlib import import_module, metadata
 from pathlib import Path
 from types import ModuleType
@@ -39,19 +40,32 @@ def find(name: str) -> list[Claim]:
     return found
 
 
-def _claims(module: ModuleType) -> tuple[Claim, ...]:
-    return tuple(getattr(module, "CLAIMS", ()))
+def _claims(module: ModuleType) -> list[Claim]:
+    listed = getattr(module, "CLAIMS", ())
+    listed = list(listed) if isinstance(listed, (list, tuple)) else [listed]
+    for item in listed:
+        if not isinstance(item, Claim):
+            raise ValueError(
+                f"CLAIMS of {module.__name__} must list instances of jf.Claim, found {item!r}."
+            )
+    return listed
 
 
 def _from_file(path: Path) -> list[Claim]:
     if not path.is_file():
         raise ValueError(f"There is no file {path}.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"_jaxflow_claims_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found = list(_claims(module))
+    sys.modules[name] = module  # dataclasses look their module up by name
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ValueError(f"{path} does not load: {type(error).__name__}: {error}.") from error
+    found = _claims(module)
     if not found:
         raise ValueError(f"{path} defines no claims: list them in CLAIMS = (...).")
     return found

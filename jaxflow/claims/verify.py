@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from ..sweeps import Clock, Sweep
 from ..sweeps.run import Progress
 from .base import PRESETS, Claim, Evidence, Verdict
@@ -33,8 +35,8 @@ def verify(
 
 def judge(claim: Claim, evidence: Evidence, preset: str) -> Verdict:
     """The verdict on evidence in hand; the claim's mutant and control are run beside it."""
-    holds, reason = claim.decide(evidence)
-    counts = evidence.applies & ~evidence.vacuous
+    holds, reason = _decide(claim, evidence)
+    counts = evidence.applies & ~evidence.vacuous & ~np.isnan(evidence.slack)
     return Verdict(
         id=claim.id,
         source=claim.source,
@@ -61,5 +63,10 @@ def _variant(claim: Claim | None, preset: str) -> dict[str, object] | None:
     if claim is None:
         return None
     sweep: Sweep = claim.setting(preset)
-    holds, reason = claim.decide(claim.evaluate(sweep))
+    holds, reason = _decide(claim, claim.evaluate(sweep))
     return {"statement": claim.statement, "holds": holds, "reason": reason}
+
+
+def _decide(claim: Claim, evidence: Evidence) -> tuple[bool | None, str]:
+    holds, reason = claim.decide(evidence)
+    return None if holds is None else bool(holds), reason  # NumPy's True is not True

@@ -21,14 +21,22 @@ def loss_against_envelope(dataset: xr.Dataset, ax: Axes) -> None:
     Medians over seeds with 5 to 95% bands, one colour a width.
     """
     widths = dataset["width"].values
-    depth = float((dataset["log_excess_end"] - dataset["log_excess_start"]).min())
+    fall = (dataset["log_excess_end"] - dataset["log_excess_start"]).values
+    fall = fall[np.isfinite(fall)]
+    if fall.size == 0 or fall.min() >= 0:
+        ax.text(0.5, 0.5, "no trajectory got anywhere", ha="center", transform=ax.transAxes)
+        return
+    depth = float(fall.min())
     grid = np.linspace(0, -depth, 240)
     for colour, width in zip(ramp(len(widths)), widths, strict=True):
         cell = dataset.sel(width=width).stack(trajectory=_others(dataset))
         t, log = (cell[n].transpose("trajectory", "time").values for n in ("t", "log_excess"))
         clock = t * cell["bound_rate"].values[:, None]
         drop = log - cell["log_excess_start"].values[:, None]
-        pairs = zip(clock, drop, strict=True)
+        sound = np.isfinite(clock).all(axis=1) & np.isfinite(drop).all(axis=1)
+        if not sound.any():
+            continue
+        pairs = zip(clock[sound], drop[sound], strict=True)
         curves = np.stack([np.interp(grid, c, d) for c, d in pairs]) / np.log(10)
         low, middle, high = np.quantile(curves, [BANDS[0], 0.5, BANDS[1]], axis=0)
         ax.fill_between(grid, low, high, color=colour, alpha=0.18, linewidth=0)
@@ -128,7 +136,11 @@ def sweep_figure(
 
 
 def _bars(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    low, middle, high = np.quantile(values, [BANDS[0], 0.5, BANDS[1]], axis=1)
+    sound = [row[np.isfinite(row)] for row in values]
+    sound = [row if row.size else np.asarray([np.nan]) for row in sound]
+    low, middle, high = (
+        np.asarray([np.quantile(row, q) for row in sound]) for q in (BANDS[0], 0.5, BANDS[1])
+    )
     return middle, np.stack([middle - low, high - middle])
 
 

@@ -91,9 +91,10 @@ class LimitRate(Measure):
 class RateSlack(Measure):
     r"""By how much the trajectory beats `exp(-rate t)`, at its tightest.
 
-    `min over saved t > 0 of log(excess(0) / excess(t)) / (rate t) - 1`. Negative where the bound
-    is crossed; infinite where there is no bound (rate = 0). For a rate `factor` times as large the
-    slack is `(1 + slack) / factor - 1`.
+    `min over saved t of log(excess(0) / excess(t)) / (rate t) - 1`, over the times at which the
+    promised decay is more than rounding. Negative where the bound is crossed; infinite where there
+    is no bound (rate = 0). For a rate `factor` times as large the slack is
+    `(1 + slack) / factor - 1`.
     """
 
     name: ClassVar[str] = "slack"
@@ -107,9 +108,16 @@ class RateSlack(Measure):
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
         log_excess0, rate = fixed
         promised = rate * ts
-        counts = promised > 0
+        # Earlier, rounding of log(L - L*) would outweigh the decay.
+        counts = promised > roundoff(log_excess0)
         ratio = (log_excess0 - saved) / jnp.where(counts, promised, 1)
         return jnp.min(jnp.where(counts, ratio, jnp.inf)) - 1
+
+
+def roundoff(log_excess: Any) -> Any:
+    """The least decay that can be told from rounding of `log_excess`, to three digits."""
+    size = jnp.where(jnp.isfinite(log_excess), jnp.abs(log_excess), 0)
+    return 1e3 * jnp.finfo(size.dtype).eps * (1 + size)
 
 
 def standard() -> tuple[Measure, ...]:

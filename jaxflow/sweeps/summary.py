@@ -46,6 +46,8 @@ def exponent(widths: np.ndarray, distances: np.ndarray) -> Exponent | None:
     intercept = float(y.mean() - slope * x.mean())
     sampling = float(np.sqrt(np.sum((weights * error) ** 2)))
     freedom = len(widths) - 2
+    if seeds == 1 and not freedom:
+        return None  # a line through two points has no error to estimate
     scatter = 0.0
     if freedom:
         residual = y - intercept - slope * x
@@ -104,17 +106,24 @@ def by_width(dataset: xr.Dataset) -> list[WidthRow]:
 
 def settled(dataset: xr.Dataset) -> bool:
     """Whether every trajectory has learned all it can: what is left is off the span."""
-    worst = (dataset["in_span_distance"] / dataset["off_span_distance"]).max()
-    return bool(worst <= SETTLED)
+    share = dataset["in_span_distance"] / dataset["off_span_distance"]
+    return bool((share <= SETTLED).all())
 
 
 def width_exponent(dataset: xr.Dataset, *, features: int, rank: int) -> tuple[Exponent | None, str]:
     """The exponent of the off-span distance in the width, or None and why there is none."""
     if features == rank:
         return None, "the data spans every direction (r = D), so nothing is left off its span"
+    if not np.all(np.isfinite(dataset["off_span_distance"].values)):
+        return None, "some trajectories have no distance: they failed"
     if not settled(dataset):
         return None, "training has not settled: the in-span distance is above 1% of the other"
     order = dataset.sortby("width")
     stacked = order["off_span_distance"].transpose("width", ...).values
     fit = exponent(order["width"].values, stacked.reshape(len(order["width"]), -1))
-    return fit, "" if fit is not None else "one width has no exponent"
+    return (
+        fit,
+        ""
+        if fit is not None
+        else "one width, or one seed at two widths, has no exponent with an error",
+    )
