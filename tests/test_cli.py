@@ -17,7 +17,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from jaxflow import claims, cli
-from jaxflow.cli import concise, parse_widths
+from jaxflow.cli import parse_widths
+from jaxflow.plotting.tables import concise
 from jaxflow.sweeps.summary import by_width
 
 CLAIM = """

@@ -363,7 +363,7 @@ def test_overflow_ends_at_once():
 def test_too_few_steps_is_a_code():
     solution = scalar_batch([(1e-30, 0.0)] * len(SIGNS))
     assert set(names(solution.result)) == {"max_steps_reached"}
-    assert np.all(np.asarray(solution.stats["steps"]) == 100)
+    assert np.all(np.asarray(solution.stats["steps"]) == 200)
     assert np.all(np.isfinite(solution.log_excess1))
     with pytest.raises(RuntimeError, match=r"6 of 6 trajectories failed.*maximum number of steps"):
         solution.check()

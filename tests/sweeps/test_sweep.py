@@ -88,7 +88,10 @@ def test_dimensions_coordinates_attributes(base):
     assert dict(zip(base["status"].attrs["flag_values"], meanings, strict=True))[0] == "finished"
     assert np.all(base["steps"] > 0)
     assert np.all(base["t_end"] == TS[-1])
-    np.testing.assert_array_equal(base["log_excess"][..., 0], base["log_excess_start"])
+    # Computed twice, inside the solve and before it: equal to the last bit or two.
+    np.testing.assert_allclose(
+        base["log_excess"][..., 0], base["log_excess_start"], rtol=1e-14, atol=1e-15
+    )
     np.testing.assert_allclose(base["log_excess"][..., -1], base["log_excess_end"], rtol=1e-12)
     # Every trajectory is another one.
     assert len(np.unique(base["c"])) == base["c"].size
