@@ -29,6 +29,7 @@ WIDEST = 2**22  # the weights of a network are drawn in full before they are com
 app = typer.Typer(
     help="A laboratory for gradient-flow theory.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -46,7 +47,7 @@ def sweep(
         str, typer.Option(help="digits, diabetes, or the path of a .npz or .csv file.")
     ] = "digits",
     samples: Annotated[
-        int | None, typer.Option(help="Rows to use. [default: 12 of digits, else all]")
+        int | None, typer.Option(help="Rows to use.", show_default="12 of digits, else all")
     ] = None,
     targets: Annotated[
         str | None, typer.Option(help="Target columns of a .csv, separated by commas.")
@@ -66,15 +67,15 @@ def sweep(
     ] = None,
     key: Annotated[int, typer.Option(help="Seed of all randomness.")] = 0,
     rtol: Annotated[
-        float | None, typer.Option(help="Tolerance. [default: 1e-8; 1e-5 in float32]")
+        float | None, typer.Option(help="Tolerance.", show_default="1e-8; 1e-5 in float32")
     ] = None,
     chunk: Annotated[
-        int | None, typer.Option(help="Trajectories side by side. [default: by device]")
+        int | None, typer.Option(help="Trajectories side by side.", show_default="by device")
     ] = None,
     precision: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     store: Annotated[
         Path | None,
-        typer.Option(help="Where the dataset goes. [default: the next free runs/NAME-N.zarr]"),
+        typer.Option(help="Where the dataset goes.", show_default="next free runs/NAME-N.zarr"),
     ] = None,
 ) -> None:
     """Sweep the two-layer linear network over widths and seeds, and judge its rate bound.
@@ -154,7 +155,7 @@ def sweep(
 def verify(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Claims: ids, papers, or Python files. [default: all]"),
+        typer.Argument(help="Claims: ids, papers, or Python files.", show_default="all"),
     ] = None,
     preset: Annotated[str, typer.Option(help="quick, paper or large.")] = "quick",
     json_path: Annotated[
@@ -212,8 +213,8 @@ def remarks(found: dict[str, Any]) -> list[str]:
     lines = []
     if found["backend"] == "cpu":
         lines.append(
-            "No GPU: trajectories are solved in chunks of 64, which stay in cache. A GPU pays from "
-            'thousands of trajectories on; install with the extra "cuda" to use one.'
+            "No GPU: trajectories are solved in chunks of up to 64, which stay in cache. A GPU pays "
+            'from thousands of trajectories on; install with the extra "cuda" to use one.'
         )
     else:
         lines.append(
