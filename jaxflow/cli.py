@@ -213,8 +213,8 @@ def remarks(found: dict[str, Any]) -> list[str]:
     lines = []
     if found["backend"] == "cpu":
         lines.append(
-            "No GPU: trajectories are solved in chunks of up to 64, which stay in cache. A GPU pays "
-            'from thousands of trajectories on; install with the extra "cuda" to use one.'
+            "No GPU: trajectories are solved in chunks of up to 64, which stay in cache. A GPU "
+            'pays from thousands of trajectories on; install with the extra "cuda" to use one.'
         )
     else:
         lines.append(
