@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from ..sweeps.summary import Exponent, settled
 from .style import ACCENT, INK, MUTED, ramp, style
@@ -77,11 +77,18 @@ def tightness(dataset: xr.Dataset, ax: Axes) -> None:
     )
     ax.set_xlabel("smallest decay over the decay promised")
     ax.set_ylabel("trajectories")
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_title("How tight the bound is")
 
 
 def distance_against_width(dataset: xr.Dataset, ax: Axes, fit: Exponent | None = None) -> None:
     """Distance to the min-norm solution, off the data's span and within it, against the width."""
+    if "off_span_law" in dataset and not dataset["off_span_law"].any():
+        ax.set_axis_off()
+        ax.set_title("The only minimum is the min-norm solution")
+        text = "The data spans every direction (r = D):\nnothing is left off its span."
+        ax.text(0, 0.9, text, va="top", color=MUTED, transform=ax.transAxes)
+        return
     ordered = dataset.sortby("width")
     widths = ordered["width"].values
     off, inside = (
