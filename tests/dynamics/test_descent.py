@@ -1,7 +1,6 @@
 """Descent against a plain loop, and against the flow that it becomes."""
 
 import functools
-from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tracing import Traces
 
 import jaxflow as jf
 from jaxflow import Result, gradient_descent, gradient_flow
@@ -221,17 +221,6 @@ def test_any_module_any_loss(data):
     ):
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12)
     assert solution.product is None
-
-
-class Traces(jf.Measure):
-    """Counts how often it is traced, on the host."""
-
-    name: ClassVar[str] = "traces"
-    count: ClassVar[list[int]] = [0]
-
-    def finish(self, ts, saved, last, fixed):
-        self.count[0] += 1
-        return ts[0]
 
 
 def test_values_do_not_retrace(data, network):

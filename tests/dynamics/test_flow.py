@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 from scipy.integrate import solve_ivp
+from tracing import Traces
 
 import jaxflow as jf
 from jaxflow import Result, gradient_flow, theory
@@ -474,17 +475,6 @@ def test_gradients_through_the_flow():
         ends = [value_and_grad(unravel(start + x * d), tight)[0] for x in (h, -h)]
         np.testing.assert_allclose(gradient @ d, (ends[0] - ends[1]) / (2 * h), rtol=1e-6)
     assert np.all(np.asarray(gradient) != 0)
-
-
-class Traces(jf.Measure):
-    """Counts how often it is traced, on the host."""
-
-    name: ClassVar[str] = "traces"
-    count: ClassVar[list[int]] = [0]
-
-    def finish(self, ts, saved, last, fixed):
-        self.count[0] += 1
-        return ts[0]
 
 
 def test_values_do_not_retrace():

@@ -2,7 +2,6 @@
 
 import json
 import math
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 import xarray as xr
+from tracing import Traces
 
 import jaxflow as jf
 from jaxflow.dynamics.measures import LogExcess, OffSpanDistance, Product
@@ -23,17 +23,6 @@ from jaxflow.theory import bias_law
 SPECTRUM = (1.3, 0.9, 0.7)
 TS = np.array([0.0, 0.2, 0.7, 1.5, 3.0])
 SEEDS = 5
-
-
-class Traces(jf.Measure):
-    """Counts how often it is traced, on the host."""
-
-    name: ClassVar[str] = "traces"
-    count: ClassVar[list[int]] = [0]
-
-    def finish(self, ts, saved, last, fixed):
-        self.count[0] += 1
-        return ts[0]
 
 
 MEASURES = (Level(), LogExcess(), OffSpanDistance(), RateSlack(), Traces())
