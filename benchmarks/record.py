@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxflow.sweeps import environment
+from jaxflow.sweeps.files import whole
 
 RESULTS = Path(__file__).parent / "results"
 console = Console(width=110)
@@ -40,9 +40,7 @@ def write(chosen: argparse.Namespace, name: str, results: dict[str, Any]) -> Non
     """Write `results` beside the environment they were measured in."""
     if chosen.quick:
         return
-    chosen.out.mkdir(parents=True, exist_ok=True)
     path = chosen.out / f"{name}.json"
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps({"environment": environment(), **results}, indent=1) + "\n")
-    os.replace(partial, path)
+    with whole(path) as partial:
+        partial.write_text(json.dumps({"environment": environment(), **results}, indent=1) + "\n")
     console.print(f"wrote {path.name}")

@@ -23,6 +23,7 @@ from .data import Regression
 from .networks.init import Gaussian
 from .plotting.tables import LEGEND, exponent_line, verdict_panel, width_table
 from .sweeps import Clock, Sweep, environment, run, save
+from .sweeps.files import whole
 from .sweeps.summary import by_width, width_exponent
 
 WIDEST = 2**22  # the weights of a network are drawn in full before they are compressed
@@ -313,12 +314,8 @@ def _write_json(path: Path, verdicts: list[Verdict], settings: dict[str, Any]) -
         "settings": settings,
         "verdicts": [verdict.to_json() for verdict in verdicts],
     }
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with whole(path) as partial:
         partial.write_text(json.dumps(record, indent=2) + "\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _progress() -> Progress:

@@ -13,6 +13,7 @@ from jaxtyping import Array, PyTree
 from ..data import Regression
 from .flow import SAVES, as_arrays, optimal_loss
 from .formulations import Parameters
+from .formulations.base import all_finite
 from .losses import SquaredLoss
 from .measures import Measure, named
 from .solution import Result, Solution
@@ -123,10 +124,7 @@ def _descend(
         t = carry.t + jnp.asarray(rate, dtype)
         view = View(form, parameters, network)
         met = jnp.asarray(False) if until is None else until(t, view, first) <= 0
-        finite = jnp.all(
-            jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(parameters)])
-        )
-        return _Carry(carry.step + 1, t, parameters, state, met, finite)
+        return _Carry(carry.step + 1, t, parameters, state, met, all_finite(parameters))
 
     def save(carry: _Carry, goal: Array) -> tuple[_Carry, Any]:
         carry = jax.lax.while_loop(lambda c: (c.step < goal) & ~c.met & c.finite, step, carry)

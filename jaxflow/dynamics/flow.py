@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PyTree
 from ..data import Regression
 from .control import BlockController
 from .formulations import Formulation, choose
+from .formulations.base import all_finite
 from .losses import SquaredLoss
 from .measures import Measure, named
 from .solution import Result, Solution
@@ -312,7 +313,6 @@ def optimal_loss(loss: Any, form: Formulation) -> Float[Array, ""]:
 
 
 def _result(solution: diffrax.Solution, y1: PyTree[Array]) -> Any:
-    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(y1)]))
     R, stopped = diffrax.RESULTS, solution.event_mask
     good = Result.finished if stopped is None else Result.not_stopped
     out = Result.where(solution.result == R.successful, good, Result.not_finite)
@@ -320,4 +320,4 @@ def _result(solution: diffrax.Solution, y1: PyTree[Array]) -> Any:
     if stopped is not None:
         # Whatever locating the crossing said: it lies inside the last step.
         out = Result.where(stopped, Result.stopped, out)
-    return Result.where(finite, out, Result.not_finite)
+    return Result.where(all_finite(y1), out, Result.not_finite)

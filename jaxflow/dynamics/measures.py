@@ -97,8 +97,7 @@ class InSpanDistance(Measure):
     name: ClassVar[str] = "in_span_distance"
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
-        data = last.data
-        return norm(data.right.T @ last.product - data.span_solution)
+        return norm(last.span_error)
 
 
 class ImbalanceDrift(Measure):

@@ -42,6 +42,11 @@ class View(eqx.Module):
         return self.formulation.product(self.state, self.initial)
 
     @property
+    def span_error(self) -> Float[Array, "r m"]:
+        """`Phi^T Theta - S^-1 W^T Y`, from the residual where one is carried."""
+        return self.formulation.span_error(self.state, self.initial)
+
+    @property
     def discrepancy(self) -> Float[Array, ""]:
         """Distance between redundant coordinates, relative to the targets."""
         return self.formulation.discrepancy(self.state)

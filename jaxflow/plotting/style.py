@@ -3,12 +3,13 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+
+from ..sweeps.files import whole
 
 INK, MUTED, ACCENT = "#1a1a1a", "#6b6b6b", "#c1440e"
 
@@ -51,11 +52,5 @@ def ramp(count: int) -> list[Any]:
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure that appears whole or not at all; the suffix chooses the format."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
+    with whole(path) as partial:
         figure.savefig(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from ..dynamics.formulations import choose
 from ..dynamics.solution import RESULT_NAMES, Solution, result_code
 from ..networks import compress
 from .clock import Clock
+from .files import whole
 from .plan import Cell, Sweep
 from .versions import environment
 
@@ -81,14 +81,8 @@ def run(
 
 def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
     """Write a dataset as a Zarr directory that appears whole or not at all."""
-    path = _free(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with whole(_free(path)) as partial:
         dataset.to_zarr(partial, mode="w", zarr_format=2)
-        os.replace(partial, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _free(store: str | os.PathLike[str]) -> Path:

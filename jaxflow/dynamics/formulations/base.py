@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from ...data import Regression
 from ...networks import span_factors
@@ -68,6 +68,10 @@ class Formulation(eqx.Module):
         """The end-to-end linear predictor."""
         return self.lift(state, network).product
 
+    def span_error(self, state: Any, network: Any) -> Float[Array, "r m"]:
+        """`Phi^T Theta - S^-1 W^T Y`: how far the predictor is from every minimum."""
+        return self.data.right.T @ self.product(state, network) - self.data.span_solution
+
     def discrepancy(self, state: Any) -> Float[Array, ""]:
         """How far redundant coordinates have drifted apart, relative to the targets."""
         return jnp.zeros((), self.data.X.dtype)
@@ -89,6 +93,11 @@ def norm(tree: PyTree[Array]) -> Float[Array, ""]:
     total = sum(jnp.sum((leaf / unit) ** 2) for leaf in leaves)
     positive = total > 0
     return jnp.where(positive, unit * jnp.sqrt(jnp.where(positive, total, 1)), 0)
+
+
+def all_finite(tree: PyTree[Array]) -> Bool[Array, ""]:
+    """Whether every entry of every leaf is finite."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
 
 
 def like(tree: PyTree[Array], value: Array) -> PyTree[Array]:
