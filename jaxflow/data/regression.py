@@ -114,6 +114,17 @@ class Regression(eqx.Module):
         self.targets = jnp.asarray(targets, dtype)
         self.optimal_loss = jnp.asarray(0.5 * np.sum((wide_y - left @ targets) ** 2), dtype)
 
+    def rotated(self) -> "Regression":
+        """The same problem with the inputs rotated, and of D - r directions off the span m + r.
+
+        The span comes first: `X = [W S, 0]`, `right = [I; 0]`. What a compressed network has off
+        the span has rank m + r at most, so that no norm needs more than that.
+        """
+        rest = min(self.features - self.rank, self.outputs + self.rank)
+        X = jnp.pad(self.left * self.singular_values[None, :], ((0, 0), (0, rest)))
+        right = jnp.eye(self.rank + rest, self.rank, dtype=self.X.dtype)
+        return eqx.tree_at(lambda data: (data.X, data.right), self, (X, right))
+
     @property
     def samples(self) -> int:
         """n, the number of rows of X."""

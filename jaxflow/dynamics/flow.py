@@ -12,7 +12,7 @@ import optimistix as optx
 from jaxtyping import Array, Float, PyTree
 
 from ..data import Regression
-from .control import BlockController
+from .control import control
 from .formulations import Formulation, choose
 from .formulations.base import all_finite
 from .losses import SquaredLoss
@@ -21,9 +21,6 @@ from .solution import Result, Solution
 from .until import Until
 from .view import View
 
-# A step may err by this share of rtol: what accumulates, the drift of conserved quantities first,
-# then stays below a tenth of rtol (measured).
-STEP_SHARE = 0.2
 SAVES = 257  # default number of saved times: t = 0 and 256 more
 
 
@@ -200,15 +197,7 @@ def solve(
     y0 = form.start(network)
     first = View(form, y0, network)
     dtype = data.X.dtype
-    rate = form.fastest_rate(y0).astype(dtype)
-    info = jnp.finfo(dtype)
-    scale = 1 / jnp.clip(jnp.where(rate > 0, rate, 1), None, 1e-30 * float(info.max))
-    if ts is None:
-        ts = log_spaced(1e8 * scale, decades=12.0)
-        # Far beyond any stop, and far from overflow: only the rule or max_steps ends this solve.
-        t1 = 1e25 * scale
-    else:
-        t1 = ts[-1]
+    ts, t1, scale = horizon(form.fastest_rate(y0), ts, dtype)
     fixed = [measure.start(first) for measure in settings.measures]
 
     def read(t: Any, y: Any, args: Any) -> tuple[Array, list[PyTree]]:
@@ -243,15 +232,26 @@ def solve(
             saveat=diffrax.SaveAt(
                 subs=[diffrax.SubSaveAt(ts=ts, fn=read), diffrax.SubSaveAt(t1=True)]
             ),
-            stepsize_controller=BlockController(
-                STEP_SHARE * settings.rtol, 1e-13 * scale, form.sizes
-            ),
+            stepsize_controller=control(settings.rtol, scale, form.sizes),
             event=event,
             adjoint=settings.adjoint,
             max_steps=settings.max_steps,
             throw=False,
         )
     return _package(solution, form, network, first, fixed, read, settings)
+
+
+def horizon(
+    rate: Float[Array, ""], ts: Float[Array, " times"] | None, dtype: Any
+) -> tuple[Float[Array, " times"], Float[Array, ""], Float[Array, ""]]:
+    """The saved times, the end, and the time scale that steps start from."""
+    rate = rate.astype(dtype)
+    info = jnp.finfo(dtype)
+    scale = 1 / jnp.clip(jnp.where(rate > 0, rate, 1), None, 1e-30 * float(info.max))
+    if ts is not None:
+        return ts, ts[-1], scale
+    # Far beyond any stop, and far from overflow: only the rule or max_steps ends this solve.
+    return log_spaced(1e8 * scale, decades=12.0), 1e25 * scale, scale
 
 
 def _package(

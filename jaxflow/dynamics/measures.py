@@ -24,6 +24,9 @@ class Measure(eqx.Module):
 
     name: eqx.AbstractClassVar[str]
     dims: ClassVar[tuple[str, ...]] = ()
+    # Whether it is the same for networks that differ by a rotation of inputs and hidden units: a
+    # sweep whose measures all are makes no array of the size of D, however wide the network.
+    rotation_free: ClassVar[bool] = False
 
     def start(self, first: View) -> PyTree:
         """What is fixed by the initialization."""
@@ -50,6 +53,7 @@ class LogExcess(Measure):
     """`log(L - L*)` at every saved time."""
 
     name: ClassVar[str] = "log_excess"
+    rotation_free: ClassVar[bool] = True
     dims: ClassVar[tuple[str, ...]] = ("time",)
 
     def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
@@ -63,6 +67,7 @@ class Times(Measure):
     """The saved times themselves, which may differ from trajectory to trajectory."""
 
     name: ClassVar[str] = "t"
+    rotation_free: ClassVar[bool] = True
     dims: ClassVar[tuple[str, ...]] = ("time",)
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
@@ -86,6 +91,7 @@ class OffSpanDistance(Measure):
     r"""`||U2 V^T||_F` at the end: distance to the min-norm solution, off the span of the data."""
 
     name: ClassVar[str] = "off_span_distance"
+    rotation_free: ClassVar[bool] = True
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
         return norm(off_span(last.initial, last.data) @ last.factors[0].T)
@@ -95,6 +101,7 @@ class InSpanDistance(Measure):
     r"""`||U1 V^T - S^-1 W^T Y||_F` at the end: what is left to learn, from the residual."""
 
     name: ClassVar[str] = "in_span_distance"
+    rotation_free: ClassVar[bool] = True
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
         return norm(last.span_error)
@@ -108,6 +115,7 @@ class ImbalanceDrift(Measure):
     """
 
     name: ClassVar[str] = "imbalance_drift"
+    rotation_free: ClassVar[bool] = True
     along: bool = eqx.field(default=False, static=True)
 
     def start(self, first: View) -> PyTree:
@@ -132,6 +140,7 @@ class WeightGrowth(Measure):
     """`||Z(end)||_F^2 / ||Z(0)||_F^2` of `Z = [V; U1]`."""
 
     name: ClassVar[str] = "weight_growth"
+    rotation_free: ClassVar[bool] = True
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
         before = norm(stack(*span_factors(last.initial, last.data)))

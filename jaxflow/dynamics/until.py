@@ -1,7 +1,7 @@
 """When to stop: rules `rule(t, view, first) -> value`, met where the value falls to zero."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -13,11 +13,15 @@ from .view import View
 class Until(eqx.Module):
     """A stopping rule: positive until it is met. `first` is the view at time 0."""
 
+    # Whether it is the same for networks that differ by a rotation of inputs and hidden units.
+    rotation_free: ClassVar[bool] = False
+
     def __call__(self, t: Any, view: View, first: View) -> Float[Array, ""]:
         raise NotImplementedError
 
 
 class _LossRatio(Until):
+    rotation_free: ClassVar[bool] = True
     log_ratio: float | Float[Array, ""]
 
     def __call__(self, t: Any, view: View, first: View) -> Float[Array, ""]:
@@ -28,6 +32,7 @@ class _LossRatio(Until):
 
 
 class _Excess(Until):
+    rotation_free: ClassVar[bool] = True
     log_excess: float | Float[Array, ""]
 
     def __call__(self, t: Any, view: View, first: View) -> Float[Array, ""]:

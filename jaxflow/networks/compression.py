@@ -16,6 +16,22 @@ def _(network: TwoLayerLinear, data: Regression) -> TwoLayerLinear:
     return TwoLayerLinear(network.U @ Q, network.V @ Q)
 
 
+def rotate(network: TwoLayerLinear, data: Regression) -> TwoLayerLinear:
+    """The network on `data.rotated()`, for a network of width at most m + r.
+
+    Its first r features are `Phi^T U`; the others hold a factor of the Gram matrix of what is off
+    the span, so that the norm of `U2 V^T` is kept at all times, and with it every distance.
+    """
+    V, U1 = span_factors(network, data)
+    features = data.rotated().features
+    if features == data.rank:
+        return TwoLayerLinear(U1, V)
+    _, s, Vt = jnp.linalg.svd(network.U - data.right @ U1, full_matrices=False)
+    R = (s[:, None] * Vt)[: features - data.rank]  # of no higher rank
+    fill = features - data.rank - len(R)
+    return TwoLayerLinear(jnp.concatenate([U1, jnp.pad(R, ((0, fill), (0, 0)))]), V)
+
+
 @best_fit.register
 def _(network: TwoLayerLinear, data: Regression):
     fits(network, data)

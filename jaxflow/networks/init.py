@@ -6,26 +6,55 @@ the data reaches of U and `U2` the rest, r = rank(X).
 """
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..data import Regression, orthonormal
+from .base import compress
+from .compression import rotate
 from .two_layer_linear import TwoLayerLinear
+from .wishart import bartlett
 
 
 class Initialization(eqx.Module):
     """A law of random networks: `law(key, data, width=h)` draws one."""
 
+    # Whether `compressed` and `rotated` make no array of the size of the width, and take an array
+    # for it that is known to be at least m + r: one program then serves all such widths.
+    width_free: ClassVar[bool] = False
+
     def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> Any:
         raise NotImplementedError
 
+    def compressed(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> Any:
+        """A draw from the same law up to rotation of the hidden units, at width <= m + r.
 
-def _width(width: int, least: int, why: str) -> int:
+        The law of every trajectory is that of width h exactly: `jf.compress` of a draw, or where
+        the law is known in closed form a draw of the compressed network itself.
+        """
+        return compress(self(key, data, width=width), data)
+
+    def rotated(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> Any:
+        """`compressed`, up to rotation of the inputs: a network on `data.rotated()`.
+
+        Where the law is known in closed form, no array of the size of D is made.
+        """
+        return rotate(self.compressed(key, data, width=width), data)
+
+
+def _width(width: Any, least: int, why: str) -> Any:
+    if isinstance(width, jax.Array):  # known to be large enough: see `width_free`
+        return width
+    return _whole(width, least, why)
+
+
+def _whole(width: Any, least: int, why: str) -> int:
     if isinstance(width, Tracer) or int(width) != width:
         raise ValueError(f"width must be a plain integer, got {width!r}.")
     if width < 1:
@@ -58,6 +87,7 @@ class Gaussian(Initialization):
     **Source:** Min et al. (ICML 2021), section 4.2 (`alpha`) and appendix A.1 (`scale`).
     """
 
+    width_free: ClassVar[bool] = True
     alpha: float | Float[Array, ""] | None = None
     scale: tuple[float | Float[Array, ""], float | Float[Array, ""]] | None = None
 
@@ -78,16 +108,16 @@ class Gaussian(Initialization):
                 "other size of the weights."
             )
 
-    def scales(self, width: int) -> tuple[Any, Any]:
+    def scales(self, width: Any) -> tuple[Any, Any]:
         """The standard deviations `(su, sv)` of the entries of U and V at this width."""
         if self.scale is not None:
             return self.scale
         assert self.alpha is not None
-        size = float(width) ** (-self.alpha)
+        size = (width if isinstance(width, jax.Array) else float(width)) ** (-self.alpha)
         return size, size
 
     def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
-        width = _width(width, 1, "")
+        width = _whole(width, 1, "")
         u_key, v_key = jr.split(key)
         dtype = data.X.dtype
         su, sv = (jnp.asarray(s, dtype) for s in self.scales(width))
@@ -95,6 +125,39 @@ class Gaussian(Initialization):
             su * jr.normal(u_key, (data.features, width), dtype),
             sv * jr.normal(v_key, (data.outputs, width), dtype),
         )
+
+    def compressed(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
+        """`[V; U1] = diag(sv, su) L` with L the Bartlett factor, beside independent normals.
+
+        **Source:** derived: `U2 Q^T` has independent `N(0, su^2)` entries, independent of L.
+        """
+        V, U1, su, rest_key = self._span(key, data, width)
+        U2 = su * jr.normal(rest_key, (data.features, V.shape[1]), V.dtype)
+        return TwoLayerLinear(U2 + data.right @ (U1 - data.right.T @ U2), V)
+
+    def rotated(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
+        """As `compressed`; what is off the span is there by the factor of its Gram matrix.
+
+        `U2 Q^T = O R` with O orthonormal columns and R the transposed Bartlett factor of a
+        (k, D - r) Gaussian matrix: all norms of `U2 V^T`, at all times, are those of `R V^T`.
+        """
+        V, U1, su, rest_key = self._span(key, data, width)
+        beyond = data.features - data.rank
+        if not beyond:
+            return TwoLayerLinear(U1, V)
+        R = su * bartlett(rest_key, V.shape[1], beyond, V.dtype).T
+        fill = data.rotated().features - data.rank - len(R)
+        return TwoLayerLinear(jnp.concatenate([U1, jnp.pad(R, ((0, fill), (0, 0)))]), V)
+
+    def _span(
+        self, key: PRNGKeyArray, data: Regression, width: Any
+    ) -> tuple[Array, Array, Array, PRNGKeyArray]:
+        m, r, dtype = data.outputs, data.rank, data.X.dtype
+        width = _width(width, 1, "")
+        key, rest_key = jr.split(key)
+        su, sv = (jnp.asarray(s, dtype) for s in self.scales(width))
+        L = bartlett(key, m + r, width, dtype)
+        return sv * L[:m], su * L[m:], su, rest_key
 
 
 class Balanced(Initialization):
@@ -114,15 +177,35 @@ class Balanced(Initialization):
 
     law: Gaussian = eqx.field(default_factory=Gaussian)
 
+    width_free: ClassVar[bool] = True
+
     def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
-        k = min(data.rank, data.outputs)
-        width = _width(width, k, "a balanced product of full rank needs min(r, m) hidden units")
+        width = self._width(data, width)
         network_key, q_key = jr.split(key)
-        product = self.law(network_key, data, width=width).product
+        narrow = self._factors(self.law(network_key, data, width=width), data)
+        Q = orthonormal(q_key, width, narrow.width, narrow.V.dtype)
+        return TwoLayerLinear(narrow.U @ Q.T, narrow.V @ Q.T)
+
+    def compressed(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
+        """The k columns themselves, without Q."""
+        width = self._width(data, width)
+        return self._factors(self.law.compressed(key, data, width=width), data)
+
+    def rotated(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
+        """As `compressed`, from the rotated Gaussian network."""
+        width = self._width(data, width)
+        return self._factors(self.law.rotated(key, data, width=width), data.rotated())
+
+    def _width(self, data: Regression, width: Any) -> Any:
+        k = min(data.rank, data.outputs)
+        return _width(width, k, "a balanced product of full rank needs min(r, m) hidden units")
+
+    @staticmethod
+    def _factors(network: TwoLayerLinear, data: Regression) -> TwoLayerLinear:
+        product = network.product
         _, s, Bt = jnp.linalg.svd(data.right.T @ product, full_matrices=False)
         root = jnp.sqrt(s)[None, :]
-        Q = orthonormal(q_key, width, k, product.dtype)
-        return TwoLayerLinear((product @ Bt.T / root) @ Q.T, (Bt.T * root) @ Q.T)
+        return TwoLayerLinear(product @ Bt.T / root, Bt.T * root)
 
 
 class Spectral(Initialization):
@@ -135,18 +218,29 @@ class Spectral(Initialization):
     **Source:** Saxe, McClelland, Ganguli (2014); Tarmoun et al. (ICML 2021).
     """
 
+    width_free: ClassVar[bool] = True
     scale: tuple[float | Float[Array, ""], float | Float[Array, ""]] = (0.1, 0.1)
 
     def __check_init__(self):
         _pair(self.scale)
 
     def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
+        width = _whole(width, 1, "")
+        narrow = self.compressed(key, data, width=width)
+        R = orthonormal(key, width, narrow.width, data.X.dtype)
+        return TwoLayerLinear(narrow.U @ R.T, narrow.V @ R.T)
+
+    def compressed(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
+        """The k modes themselves, without R: nothing in it is random."""
         k = min(data.rank, data.outputs)
-        width = _width(width, k, "each of the min(r, m) modes needs a hidden unit")
+        _width(width, k, "each of the min(r, m) modes needs a hidden unit")
         A, _, Bt = jnp.linalg.svd(data.targets, full_matrices=False)
         su, sv = (jnp.asarray(s, data.X.dtype) for s in self.scale)
-        R = orthonormal(key, width, k, data.X.dtype)
-        return TwoLayerLinear(su * (data.right @ A) @ R.T, sv * Bt.T @ R.T)
+        return TwoLayerLinear(su * (data.right @ A), sv * Bt.T)
+
+    def rotated(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
+        """As `compressed`: there is nothing off the span."""
+        return self.compressed(key, data.rotated(), width=width)
 
 
 class Orthogonal(Initialization):
@@ -160,14 +254,33 @@ class Orthogonal(Initialization):
     **Source:** Min et al. (ICML 2021), proposition 1.
     """
 
+    width_free: ClassVar[bool] = True
     law: Gaussian
 
     def __init__(self, alpha: Any = None, *, scale: Any = None):
         self.law = Gaussian(alpha, scale=scale)
 
+    def compressed(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
+        """`[V; U1] = sqrt(h) diag(sv, su)`, `U2 Q^T = 0`: nothing in it is random."""
+        m, r = data.outputs, data.rank
+        width = self._width(data, width)
+        dtype = data.X.dtype
+        su, sv = (jnp.asarray(s, dtype) for s in self.law.scales(width))
+        root = jnp.sqrt(jnp.asarray(float(width) if isinstance(width, int) else width, dtype))
+        rows = jnp.eye(m + r, dtype=dtype)
+        return TwoLayerLinear(data.right @ (su * root * rows[m:]), sv * root * rows[:m])
+
+    def rotated(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
+        """As `compressed`: there is nothing off the span that matters."""
+        return self.compressed(key, data.rotated(), width=width)
+
+    def _width(self, data: Regression, width: Any) -> Any:
+        rows = data.outputs + data.rank
+        return _width(width, rows, f"m + r = {rows} orthogonal rows need as many hidden units")
+
     def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
         m, r = data.outputs, data.rank
-        width = _width(width, m + r, f"m + r = {m + r} orthogonal rows need as many hidden units")
+        width = _whole(self._width(data, width), 1, "")
         z_key, u_key = jr.split(key)
         dtype = data.X.dtype
         su, sv = (jnp.asarray(s, dtype) for s in self.law.scales(width))
@@ -205,7 +318,7 @@ class LambdaBalanced(Initialization):
 
     def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
         m, r = data.outputs, data.rank
-        width = _width(width, 1, "")
+        width = _whole(width, 1, "")
         lam = float(self.lam)
         if (lam > 0 and width > r) or (lam < 0 and width > m):
             raise ValueError(

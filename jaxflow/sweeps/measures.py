@@ -30,6 +30,7 @@ class BoundTimes(eqx.Module):
     the bound promises nothing (c = 0) the end is `fallback` times `log(1/ratio)`.
     """
 
+    rotation_free: ClassVar[bool] = True
     log_ratio: float
     fallback: float = 1.0
     saves: int = eqx.field(default=SAVES, static=True)
@@ -46,6 +47,7 @@ class Level(Measure):
     """`c = [lambda_r(Lambda)]_+ + [lambda_m(-Lambda)]_+` of the initialization."""
 
     name: ClassVar[str] = "c"
+    rotation_free: ClassVar[bool] = True
 
     def start(self, first: View) -> PyTree:
         return imbalance(first.initial, first.data).c
@@ -58,6 +60,7 @@ class BoundRate(Measure):
     """`2 lambda_r(Sigma) c`: the exponent that the rate theorem guarantees."""
 
     name: ClassVar[str] = "bound_rate"
+    rotation_free: ClassVar[bool] = True
 
     def start(self, first: View) -> PyTree:
         return rate_bound(first.initial, first.data).rate
@@ -70,6 +73,7 @@ class MeasuredRate(Measure):
     """Mean decay rate of `L - L*` over the second half of the time, in 1/time."""
 
     name: ClassVar[str] = "measured_rate"
+    rotation_free: ClassVar[bool] = True
 
     def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
         return view.log_excess
@@ -83,6 +87,7 @@ class LimitRate(Measure):
     """The exact local rate of `L - L*` at the network where the trajectory ended, in 1/time."""
 
     name: ClassVar[str] = "limit_rate"
+    rotation_free: ClassVar[bool] = True
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
         return limit_rate(last.network, last.data)
@@ -98,6 +103,7 @@ class RateSlack(Measure):
     """
 
     name: ClassVar[str] = "slack"
+    rotation_free: ClassVar[bool] = True
 
     def start(self, first: View) -> PyTree:
         return first.log_excess, rate_bound(first.initial, first.data).rate

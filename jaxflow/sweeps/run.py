@@ -1,250 +1,300 @@
-"""Run a sweep: draw, compress, sort by predicted stiffness, solve in chunks, label the results."""
+"""Run a sweep: block by block, on every device of this process, into memory or into a store."""
 
 import json
 import os
-from collections import defaultdict
-from collections.abc import Callable
+import shutil
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, PyTree
 
-from ..data import Regression
-from ..dynamics.flow import FlowSettings, as_arrays, solve, times
-from ..dynamics.formulations import choose
-from ..dynamics.solution import RESULT_NAMES, Solution, result_code
-from ..networks import compress
-from .clock import Clock
+from ..dynamics.flow import FlowSettings, as_arrays
+from .clock import Clock as Stopwatch
 from .files import whole
+from .fingerprint import fingerprint
+from .layout import Block, blocks, empty, extents, label, variables
 from .plan import Cell, Sweep
+from .program import (
+    Clock,
+    Crew,
+    Group,
+    Pending,
+    draw as draw_rows,
+    groups,
+    second_try,
+    shapes,
+    slots_that_suit,
+    submit,
+)
+from .store import Store
 from .versions import environment
 
 Progress = Callable[[int, int], None]  # (trajectories done, trajectories in all)
 
-# Of flow state in a chunk. On CPU it has to stay in cache: 64 states of 80 kB side by side were
-# measured 8 times slower than 16.
-CACHE_BYTES, DEVICE_BYTES = 3 * 2**19, 2**31
-DRAW_BATCH, DRAW_BYTES = 32, 2**28  # networks drawn side by side, and bytes of them, at most
-
-STANDARD = {
-    "status": "how the trajectory ended",
-    "t_end": "flow time at the end",
-    "log_excess_start": "log(L - L*) at time 0",
-    "log_excess_end": "log(L - L*) at the end",
-    "steps": "solver steps, rejected ones included",
-    "discrepancy": "gap between residual and weights at the end, relative to the targets",
-}
+BLOCK, BLOCK_BYTES = 2**14, 2**27  # trajectories of a block, and bytes they need, at most
+RETRY_SLOTS = 8
+FAILED = (2, 3)  # max_steps_reached, not_finite
+WAIT = 0.2  # seconds between two looks at blocks that other processes work on
 
 
 def run(
-    sweep: Sweep, *, store: str | os.PathLike[str] | None = None, progress: Progress | None = None
+    sweep: Sweep,
+    *,
+    store: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    max_bytes: int = 2**33,
 ) -> xr.Dataset:
     """Run every trajectory of a sweep.
+
+    All devices of this process share the work. Trajectories that fail are solved once more, by
+    Dopri8 and to a ten times tighter tolerance, and reported as failed if that fails too.
 
     **Arguments:**
 
     - `sweep`: the plan.
-    - `store`: where to keep the dataset as a Zarr directory (`xarray.open_zarr` reads it). It
-      appears whole or not at all.
-    - `progress`: called as `progress(done, total)` after every chunk.
+    - `store`: where to keep the results as a Zarr directory (`xarray.open_zarr` reads it, also
+      while it grows: what is missing has status -1). A store of the same plan is gone on with;
+      damaged blocks are found and computed again. Several processes may work on one store. Under
+      `jax.distributed` every process does its share of the blocks, and a store is needed.
+    - `progress`: called as `progress(done, total)` after every block.
+    - `max_bytes`: a result larger than this is refused.
 
     **Returns:** an `xarray.Dataset` with the sweep's axes and "seed" as dimensions: for every
     trajectory `status` (a code of `Result`, -1 if it was not run), `t_end`, `log_excess_start`,
-    `log_excess_end`, `steps`, `discrepancy`, and one variable a measure. Settings, versions,
-    seconds (compilation apart) and waste are in its attributes. A trajectory that failed has a
-    status that says so; none is dropped.
+    `log_excess_end`, `steps`, `discrepancy`, `retried`, and one variable a measure. Settings,
+    versions, seconds (compilation apart) and waste are in its attributes. A trajectory that failed
+    has a status that says so; none is dropped. With a store it is read from there when used.
 
-    **Raises:** `ValueError` if the store exists already.
+    **Raises:** `ValueError` if `store` is something else or the store of another plan, or if the
+    result would be too large.
     """
-    path = None if store is None else _free(store)
-    with Clock() as clock:
-        blocks, chunking = _solve_all(sweep, progress)
-    dataset = _label(sweep, blocks)
+    with Stopwatch() as watch:
+        engine = Engine(sweep, max_bytes)
+        if store is None:
+            arrays = engine.in_memory(progress)
+            dataset = label(sweep, arrays, engine.known)
+        else:
+            dataset = engine.into(store, progress)
     dataset.attrs.update(
         {
             "settings": json.dumps(sweep.describe()),
             "environment": json.dumps(environment()),
-            "seconds_run": clock.run,
-            "seconds_compile": clock.compile,
-            **chunking,
+            "seconds_run": watch.run,
+            "seconds_compile": watch.compile,
+            "chunk": engine.chunk,
+            "block": engine.block,
+            "waste": engine.lockstep / max(engine.steps, 1),
         }
     )
-    if path is not None:
-        save(dataset, path)
     return dataset
 
 
 def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
     """Write a dataset as a Zarr directory that appears whole or not at all."""
-    with whole(_free(path)) as partial:
+    if Path(path).exists():
+        raise ValueError(f"{path} exists already: choose another path, or move it away first.")
+    with whole(path) as partial:
         dataset.to_zarr(partial, mode="w", zarr_format=2)
 
 
-def _free(store: str | os.PathLike[str]) -> Path:
-    path = Path(store)
-    if path.exists():
-        raise ValueError(f"{path} exists already: choose another path, or move it away first.")
-    return path
+def draw(sweep: Sweep, cell: Cell) -> Any:
+    """The networks of a cell, one a seed, as the sweep integrates them."""
+    (group,) = groups(sweep, [cell], np.arange(sweep.seeds))
+    one = tuple(jax.local_devices()[:1])
+    count = np.asarray([sweep.seeds], np.int32)
+    return jax.device_get(draw_rows(group.drawing, one, group.data, group.rows, count))
 
 
-def _solve_all(
-    sweep: Sweep, progress: Progress | None
-) -> tuple[list[tuple[Cell, dict[str, np.ndarray]]], dict[str, Any]]:
-    """Results by cell; the chunk size, and the waste of chunks that wait for their slowest."""
-    groups: dict[Any, list[tuple[Cell, PyTree]]] = defaultdict(list)
-    for cell in sweep.cells:
-        networks = draw(sweep, cell)
-        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(networks))
-        groups[id(cell.data), jax.tree.structure(networks), shapes].append((cell, networks))
-    done, steps, lockstep, blocks, chunk = 0, 0, 0, [], 0
-    for members in groups.values():
-        data = members[0][0].data
-        settings, ts = sweep.settings(data.X.dtype), as_arrays(sweep.ts, data.X.dtype)
-        networks = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[n for _, n in members])
-        count = len(members) * sweep.seeds
-        chunk = chunk_size(sweep, networks, data, settings)
-        predicted = np.asarray(_stiffness(networks, data, ts, sweep.t1, settings))
-        order = np.argsort(predicted, kind="stable")
-        out: dict[str, np.ndarray] = {}
-        for start in range(0, count, chunk):
-            rows = order[start : start + chunk]
-            # The last chunk is filled up with its own last row: one shape, one program.
-            filled = np.concatenate([rows, np.repeat(rows[-1:], chunk - len(rows))])
-            batch = jax.tree.map(lambda leaf, i=filled: leaf[i], networks)
-            values = jax.device_get(_chunk(batch, data, ts, sweep.t1, settings))
+class Engine:
+    """What a run needs to know: sizes, devices, the cells by their index."""
+
+    def __init__(self, sweep: Sweep, max_bytes: int):
+        self.sweep = sweep
+        self.cells = {cell.index: cell for cell in sweep.cells}
+        kept: dict[str, Any] = {}
+        state = size = 0
+        for data in {id(c.data): c for c in sweep.cells}.values():
+            entries, one, all_ = shapes(sweep, data)
+            differing = [n for n in kept if kept[n].shape != entries[n].shape]
+            if differing:
+                raise ValueError(
+                    f"The measure {differing[0]!r} has shape {kept[differing[0]].shape} on one "
+                    f"data set and {entries[differing[0]].shape} on another: sweep them apart."
+                )
+            kept, state, size = entries, max(state, one), max(size, all_)
+        kept["retried"] = jax.ShapeDtypeStruct((), np.int8)
+        self.known = variables(sweep, kept)
+        self.state = state
+        total = sum(int(np.prod(v.shape)) * v.dtype.itemsize for v in self.known.values())
+        if total > max_bytes:
+            largest = max(self.known, key=lambda n: np.prod(self.known[n].shape))
+            raise ValueError(
+                f"The result would take {total:,} bytes, more than max_bytes = {max_bytes:,}, most "
+                f"of them for {largest!r}: drop that measure, save fewer times, take fewer seeds, "
+                "or raise max_bytes."
+            )
+        self.total = total
+        self.devices = tuple(jax.local_devices())
+        self.chunk = sweep.chunk or slots_that_suit(state)
+        fitting = 2 ** int(np.log2(max(BLOCK_BYTES // size, 1)))
+        block = sweep.block or max(min(BLOCK, fitting), self.chunk)
+        self.extents = extents(sweep.shape, block)
+        self.block = int(np.prod(self.extents))
+        self.blocks = blocks(sweep.shape, block)
+        # No more slots than a small sweep can fill. One length for every block, and few for all
+        # sweeps: a length is a program.
+        room = sweep.block or self.block
+        share = -(-room // len(self.devices))
+        self.crew = Crew(self.devices, min(self.chunk, _rounded(share, 8)))
+        self.length = self._length(room, self.crew.slots)
+        self.steps = self.lockstep = 0
+        self.done = 0
+
+    # Where results go
+
+    def in_memory(self, progress: Progress | None) -> dict[str, np.ndarray]:
+        """All blocks, in arrays."""
+        if jax.process_count() > 1:
+            raise ValueError("Several processes share a store: give run(..., store=...).")
+        arrays = {n: empty(v, n == "status") for n, v in self.known.items()}
+
+        def keep(block: Block, values: dict[str, np.ndarray]) -> None:
             for name, value in values.items():
-                kept = value[: len(rows)]
-                if name not in out:
-                    out[name] = np.empty((count, *kept.shape[1:]), kept.dtype)
-                out[name][rows] = kept
-            steps += int(values["steps"][: len(rows)].sum())
-            lockstep += chunk * int(values["steps"].max())
-            done += len(rows)
+                arrays[name][block.region] = value
+
+        self.work(iter(self.blocks), keep, progress)
+        return arrays
+
+    def into(self, path: str | os.PathLike[str], progress: Progress | None) -> xr.Dataset:
+        """All blocks that are not there yet, into a store."""
+        plan = fingerprint(self.sweep, self.chunk, self.block)
+        store = Store.open(path, self.sweep, self.known, self.extents, plan)
+        free = shutil.disk_usage(path).free
+        todo = [b for b in self.blocks if not store.intact(b)]
+        need = self.total * sum(b.size for b in todo) // self.sweep.trajectories
+        if need > free:
+            raise ValueError(f"{path} needs {need:,} more bytes, and the disk has {free:,} left.")
+        self.done = self.sweep.trajectories - sum(b.size for b in todo)
+        mine = todo[jax.process_index() :: jax.process_count()]
+        started = time.perf_counter()
+        claims: dict[int, IO[str]] = {}
+
+        def free_ones(wanted: list[Block]) -> Iterator[Block]:
+            for block in wanted:
+                claim = store.claim(block)
+                if claim is None:
+                    continue
+                if store.recorded(block):
+                    claim.close()
+                    continue
+                claims[block.number] = claim
+                yield block
+
+        def keep(block: Block, values: dict[str, np.ndarray]) -> None:
+            nonlocal started
+            store.write(block, values)
+            now = time.perf_counter()
+            store.log(block=block.number, seconds=now - started)
+            started = now
+            claims.pop(block.number).close()
+
+        while mine:
+            try:
+                self.work(free_ones(mine), keep, progress)
+            finally:
+                for number in list(claims):
+                    claims.pop(number).close()
+            # What others hold: wait for them, and take over if one of them dies.
+            mine = [b for b in mine if not store.recorded(b)]
+            if mine:
+                time.sleep(WAIT)
+        if jax.process_count() > 1:
+            from jax.experimental import multihost_utils
+
+            multihost_utils.sync_global_devices("jaxflow.sweep")
+        if progress is not None:
+            progress(self.sweep.trajectories, self.sweep.trajectories)
+        return store.dataset()
+
+    # The work
+
+    def work(
+        self,
+        todo: Iterator[Block],
+        keep: Callable[[Block, dict[str, np.ndarray]], None],
+        progress: Progress | None,
+    ) -> None:
+        """Solve blocks one after another; the devices have the next one while one is kept."""
+
+        def finish(block: Block, answer: Callable[[], dict[str, np.ndarray]]) -> None:
+            keep(block, answer())
+            self.done += block.size
             if progress is not None:
-                progress(done, sweep.trajectories)
-        for i, (cell, _) in enumerate(members):
-            here = slice(i * sweep.seeds, (i + 1) * sweep.seeds)
-            blocks.append((cell, {name: value[here] for name, value in out.items()}))
-    return blocks, {"chunk": chunk, "waste": lockstep / max(steps, 1)}
+                progress(self.done, self.sweep.trajectories)
+
+        pending: tuple[Block, Any] | None = None
+        for block in todo:
+            following = block, self.solve(block)
+            if pending is not None:
+                finish(*pending)
+            pending = following
+        if pending is not None:
+            finish(*pending)
+
+    def solve(self, block: Block) -> Callable[[], dict[str, np.ndarray]]:
+        """Start solving a block; the answer waits for it, and solves failures again."""
+        cells = [self.cells[point] for point in block.points()]
+        seeds = np.arange(block.region[-1].start, block.region[-1].stop)
+        parts = []
+        for group in groups(self.sweep, cells, seeds):
+            settings = self.sweep.settings(group.data.X.dtype)
+            clock = as_arrays(Clock(self.sweep.ts, self.sweep.t1), group.data.X.dtype)
+            pending = submit(self.crew, group, clock, settings, self.length)
+            parts.append((group, clock, settings, pending))
+
+        def answer() -> dict[str, np.ndarray]:
+            out: dict[str, np.ndarray] = {}
+            for group, clock, settings, pending in parts:
+                values = self.settle(group, clock, settings, pending)
+                for name, value in values.items():
+                    if name not in out:
+                        out[name] = np.empty((block.size, *value.shape[1:]), value.dtype)
+                    out[name][group.places] = value
+            return {n: v.reshape(*block.shape, *v.shape[1:]) for n, v in out.items()}
+
+        return answer
+
+    def settle(
+        self, group: Group, clock: Clock, settings: FlowSettings, pending: Pending
+    ) -> dict[str, np.ndarray]:
+        """The results of a group, its failures solved once more."""
+        values, lockstep = pending()
+        self.steps += int(values["steps"].sum())
+        self.lockstep += int(lockstep)
+        values["retried"] = np.isin(values["status"], FAILED).astype(np.int8)
+        failed = np.flatnonzero(values["retried"])
+        if failed.size:
+            crew = Crew(self.devices, min(RETRY_SLOTS, self.crew.slots))
+            length = self._length(failed.size, crew.slots)
+            settings = second_try(settings)
+            second, lockstep = submit(crew, group, clock, settings, length, failed)()
+            self.steps += int(second["steps"].sum())
+            self.lockstep += int(lockstep)
+            better = ~np.isin(second["status"], FAILED)
+            for name, value in second.items():
+                values[name] = np.array(values[name])
+                values[name][failed[better]] = value[better]
+        return values
+
+    def _length(self, count: int, slots: int) -> int:
+        """Rows a device for so many in all. Rows beyond the last cost nothing but their draw."""
+        share = -(-count // len(self.devices))
+        return _rounded(2 ** int(np.ceil(np.log2(share))), slots)
 
 
-def chunk_size(sweep: Sweep, networks: PyTree, data: Regression, settings: FlowSettings) -> int:
-    """Trajectories solved side by side: as asked, else what suits the device and the sweep."""
-    if sweep.chunk:
-        return sweep.chunk
-
-    def state(network: Any) -> Any:
-        return choose(settings.formulation, network, data, settings.loss).start(network)
-
-    first = jax.tree.map(lambda leaf: leaf[0], networks)
-    leaves = jax.tree.leaves(eqx.filter_eval_shape(state, first))
-    bytes_each = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    on_cpu = jax.default_backend() == "cpu"
-    fitting = (CACHE_BYTES if on_cpu else DEVICE_BYTES) // bytes_each
-    least, most = (4, 64) if on_cpu else (64, 4096)
-    suits = int(np.clip(2 ** int(np.log2(max(fitting, 1))), least, most))
-    return min(suits, sweep.trajectories)
-
-
-def draw(sweep: Sweep, cell: Cell) -> PyTree:
-    """The networks of a cell, one a seed, compressed where that is possible."""
-    keys = cell.keys(sweep.key, sweep.seeds)
-    law = as_arrays(cell.law, cell.data.X.dtype)
-    shapes = eqx.filter_eval_shape(cell.law, sweep.key, cell.data, **cell.arguments)
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-    # Of one size whatever the number of seeds: more seeds are not another program.
-    batch = max(1, min(DRAW_BATCH, DRAW_BYTES // size))
-    arguments = tuple(sorted(cell.arguments.items()))
-    drawn = []
-    for start in range(0, sweep.seeds, batch):
-        rows = np.minimum(np.arange(start, start + batch), sweep.seeds - 1)
-        networks = _draw(law, keys[rows], cell.data, arguments, sweep.compress)
-        keep = min(batch, sweep.seeds - start)
-        drawn.append(jax.tree.map(lambda leaf, n=keep: leaf[:n], jax.device_get(networks)))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *drawn)
-
-
-@eqx.filter_jit
-def _draw(
-    law: Any,
-    keys: Array,
-    data: Regression,
-    arguments: tuple[tuple[str, Any], ...],
-    reduce: bool,
-) -> PyTree:
-    def one(key: Array) -> Any:
-        network = law(key, data, **dict(arguments))
-        return compress(network, data) if reduce else network
-
-    return jax.vmap(one)(keys)
-
-
-def _times(ts: Any, t1: Any, network: Any, data: Regression) -> Array | None:
-    if callable(ts):
-        return ts(network, data)
-    return times(ts, t1, data.X.dtype)
-
-
-@eqx.filter_jit
-def _stiffness(networks: PyTree, data: Regression, ts: Any, t1: Any, settings: Any) -> Array:
-    """Predicted number of fastest time scales in each trajectory: explicit steps go with it."""
-
-    def one(network: Any) -> Array:
-        form = choose(settings.formulation, network, data, settings.loss)
-        rate = form.fastest_rate(form.start(network))
-        grid = _times(ts, t1, network, data)
-        return rate if grid is None else rate * grid[-1]
-
-    return jax.lax.map(one, networks, batch_size=64)
-
-
-@eqx.filter_jit
-def _chunk(
-    networks: PyTree, data: Regression, ts: Any, t1: Any, settings: FlowSettings
-) -> dict[str, Array]:
-    def one(network: Any) -> dict[str, Array]:
-        return summary(solve(network, data, _times(ts, t1, network, data), settings))
-
-    return jax.vmap(one)(networks)
-
-
-def summary(solution: Solution) -> dict[str, Array]:
-    """What a sweep keeps of a trajectory."""
-    return {
-        "status": result_code(solution.result).astype(jnp.int8),
-        "t_end": solution.t1,
-        "log_excess_start": solution.stats["initial_log_excess"],
-        "log_excess_end": solution.log_excess1,
-        "steps": solution.stats["steps"].astype(jnp.int32),
-        "discrepancy": solution.stats["discrepancy"],
-        **solution.measures,
-    }
-
-
-def _label(sweep: Sweep, blocks: list[tuple[Cell, dict[str, np.ndarray]]]) -> xr.Dataset:
-    dims: dict[str, tuple[str, ...]] = {name: ("seed",) for name in STANDARD}
-    dims |= {measure.name: ("seed", *measure.dims) for measure in sweep.measures}
-    arrays: dict[str, np.ndarray] = {}
-    for cell, values in blocks:
-        for name, value in values.items():
-            if name not in arrays:
-                arrays[name] = np.empty((*sweep.shape[:-1], *value.shape), value.dtype)
-            arrays[name][cell.index] = value
-    variables = {n: ((*sweep.axes, *dims[n]), array) for n, array in arrays.items()}
-    coordinates = {**sweep.coordinates(), "seed": np.arange(sweep.seeds)}
-    dataset = xr.Dataset(variables, coordinates)
-    for name, text in STANDARD.items():
-        dataset[name].attrs["long_name"] = text
-    dataset["status"].attrs.update(
-        flag_values=[-1, *range(len(RESULT_NAMES))],
-        flag_meanings=" ".join(["not_run", *RESULT_NAMES]),
-    )
-    for measure in sweep.measures:
-        text = (type(measure).__doc__ or "").strip().split("\n")[0]
-        dataset[measure.name].attrs["long_name"] = text
-    return dataset
+def _rounded(count: int, unit: int) -> int:
+    return -(-count // unit) * unit

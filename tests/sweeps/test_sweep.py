@@ -8,13 +8,17 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-import xarray as xr
 from tracing import Traces
 
 import jaxflow as jf
 from jaxflow.dynamics.measures import LogExcess, OffSpanDistance, Product
-from jaxflow.networks import compress
-from jaxflow.networks.init import Balanced, Gaussian, LambdaBalanced, Orthogonal
+from jaxflow.networks.init import (
+    Balanced,
+    Gaussian,
+    Initialization,
+    LambdaBalanced,
+    Orthogonal,
+)
 from jaxflow.sweeps.measures import BoundTimes, Level, RateSlack, standard
 from jaxflow.sweeps.plan import vary
 from jaxflow.sweeps.run import draw
@@ -37,6 +41,13 @@ def problem(seed=0, outputs=1, features=6, scale=1.0):
 
 
 DATA = problem()
+
+
+class Drawn(Initialization):
+    """Gaussian networks, always drawn in full."""
+
+    def __call__(self, key, data, *, width):
+        return Gaussian()(key, data, width=width)
 
 
 def plan(**changes):
@@ -99,7 +110,7 @@ def test_every_trajectory_is_the_flow_of_its_draw(base):
     for cell in sweep.cells:
         keys = cell.keys(sweep.key, sweep.seeds)
         for seed in (0, SEEDS - 1):
-            network = compress(Gaussian()(keys[seed], DATA, **cell.arguments), DATA)
+            network = Gaussian().compressed(keys[seed], DATA, **cell.arguments)
             alone = jf.gradient_flow(network, DATA, ts=TS, measures=MEASURES)
             here = base.sel(width=cell.coordinates["width"], seed=seed)
             for name, value in alone.measures.items():
@@ -108,9 +119,10 @@ def test_every_trajectory_is_the_flow_of_its_draw(base):
 
 
 def test_chunks_do_not_matter(base):
-    whole = jf.run(plan(chunk=64))
-    same(whole, base)
-    assert whole.attrs["waste"] != base.attrs["waste"]
+    for changes in ({"chunk": 64}, {"block": 3}, {"chunk": 2, "block": 7}):
+        other = jf.run(plan(**changes))
+        same(other, base)
+        assert other.attrs["waste"] != base.attrs["waste"]
 
 
 def test_growing_leaves_what_was_there(base):
@@ -125,8 +137,12 @@ def test_growing_leaves_what_was_there(base):
 
 
 def test_compression_changes_nothing(base):
-    raw = jf.run(plan(compress=False, over={"width": [8]}))
-    same(raw, base.sel(width=[8]), rtol=1e-7)
+    # A law that is known only by drawing from it: the same draws, compressed or not.
+    over = {"width": [8, 16]}
+    raw, narrow = (jf.run(plan(init=Drawn(), over=over, compress=c)) for c in (False, True))
+    same(raw, narrow, rtol=1e-7)
+    # Drawn directly, the networks are others.
+    assert not np.any(np.isclose(base["c"], narrow["c"], rtol=1e-6))
 
 
 def test_one_program_for_all_widths_and_values(base):
@@ -146,8 +162,8 @@ def test_one_program_for_all_widths_and_values(base):
 
 def test_progress_counts_up():
     seen = []
-    jf.run(plan(), progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(4, 10), (8, 10), (10, 10)]
+    jf.run(plan(block=4), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(4, 10), (5, 10), (9, 10), (10, 10)]  # blocks are aligned to the grid
 
 
 # Axes
@@ -178,7 +194,7 @@ def test_axis_over_data():
         sweep = plan(data=sets, over={"data": ["b", "a"], "width": [8]})
         cell = next(c for c in sweep.cells if c.coordinates["data"] == label)
         key = cell.keys(sweep.key, 1)[0]
-        network = compress(Gaussian()(key, sets[label], width=8), sets[label])
+        network = Gaussian().compressed(key, sets[label], width=8)
         alone = jf.gradient_flow(network, sets[label], ts=TS, measures=MEASURES)
         here = ds.sel(data=label, width=8, seed=0)
         np.testing.assert_allclose(here["log_excess"], alone.log_excess, rtol=1e-9, atol=1e-12)
@@ -235,6 +251,7 @@ def test_trajectories_that_fail_are_kept():
     ds = jf.run(plan(**STOP | {"until": until}, ts=100 * TS))
     assert set(ds["status"].values.ravel()) == {CODES.index("max_steps_reached")}
     assert np.all(ds["steps"] == 60)
+    assert np.all(ds["retried"] == 1)
     assert np.all(np.isfinite(ds["log_excess_end"]))
     assert np.all(ds["t_end"] < 100 * TS[-1])
 
@@ -267,43 +284,6 @@ def test_trajectories_that_fail_are_kept():
 def test_bad_plans(changes, match):
     with pytest.raises(ValueError, match=match):
         plan(**changes)
-
-
-# The store
-
-
-def test_store_round_trips(base, tmp_path):
-    path = tmp_path / "deep" / "runs.zarr"
-    ds = jf.run(plan(), store=path)
-    back = xr.open_zarr(path).load()
-    xr.testing.assert_identical(back, ds)
-    assert [p.name for p in path.parent.iterdir()] == ["runs.zarr"]
-    with pytest.raises(ValueError, match="exists already"):
-        jf.run(plan(), store=path)
-
-
-def test_existing_store_is_refused_before_any_work(tmp_path):
-    seen = []
-    with pytest.raises(ValueError, match="exists already"):
-        jf.run(plan(), store=tmp_path, progress=lambda *a: seen.append(a))
-    assert not seen
-
-
-def test_nothing_half_written_stays(tmp_path, monkeypatch):
-    write = xr.Dataset.to_zarr
-
-    def torn(self, store, **kwargs):
-        write(self, store, **kwargs)
-        raise OSError("disk full")
-
-    monkeypatch.setattr(xr.Dataset, "to_zarr", torn)
-    with pytest.raises(OSError, match="disk full"):
-        jf.run(plan(), store=tmp_path / "runs.zarr")
-    assert not list(tmp_path.iterdir())
-    monkeypatch.undo()
-    jf.run(plan(), store=tmp_path / "runs.zarr")
-    back = xr.open_zarr(tmp_path / "runs.zarr")
-    assert back["c"].shape == (2, SEEDS)
 
 
 # Clocks and measures

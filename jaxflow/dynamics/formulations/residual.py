@@ -17,8 +17,8 @@ from .base import norm
 class LogResidual(eqx.Module):
     """A residual in polar form, `E = exp(log_size) * direction`."""
 
-    log_size: Float[Array, ""]
-    direction: Float[Array, "a b"]
+    log_size: Float[Array, "*many"]
+    direction: Float[Array, "a b *many"]
 
     @staticmethod
     def of(E: Float[Array, "a b"]) -> "LogResidual":
@@ -33,19 +33,19 @@ class LogResidual(eqx.Module):
         return jnp.exp(self.log_size) * self.direction
 
     @property
-    def log_half_square(self) -> Float[Array, ""]:
+    def log_half_square(self) -> Float[Array, "*many"]:
         """`log(1/2 ||E||_F^2)`: the log of the excess loss."""
-        square = jnp.sum(self.direction**2)
+        square = jnp.sum(self.direction**2, axis=(0, 1))
         zero = square == 0  # and nan stays nan: an overflow is not a minimum
         value = 2 * self.log_size + jnp.log(0.5 * jnp.where(zero, 1, square))
         return jnp.where(zero, -jnp.inf, value)
 
-    def derivative(self, decay: Float[Array, "a b"]) -> "LogResidual":
+    def derivative(self, decay: Float[Array, "a b *many"]) -> "LogResidual":
         """The derivative of both coordinates, given `decay = T direction`."""
-        square = jnp.sum(self.direction**2)
-        rate = jnp.sum(self.direction * decay) / jnp.where(square > 0, square, 1)
-        return LogResidual(-rate, rate * self.direction - decay)
+        square = jnp.sum(self.direction**2, axis=(0, 1))
+        rate = jnp.sum(self.direction * decay, axis=(0, 1)) / jnp.where(square > 0, square, 1)
+        return LogResidual(-rate, rate[None, None] * self.direction - decay)
 
     def sizes(self) -> "LogResidual":
         """Both coordinates are errors relative to E already: their sizes are 1."""
-        return jax.tree.map(lambda leaf: jnp.ones((), leaf.dtype), self)
+        return jax.tree.map(lambda _: jnp.ones_like(self.log_size), self)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from ...data import Regression
 from ...networks import TwoLayerLinear, fits, span_factors
 from ..losses import SquaredLoss
-from .base import Formulation, formulations, like, norm
+from .base import Formulation, formulations, like, matmul, norm, transpose
 from .general import GENERAL
 from .residual import LogResidual
 
@@ -17,8 +17,8 @@ from .residual import LogResidual
 class TwoLayerState(eqx.Module):
     """`V` (m, h), `U1 = Phi^T U` (r, h), and the residual `E = W^T Y - S U1 V^T` (r, m)."""
 
-    V: Float[Array, "m h"]
-    U1: Float[Array, "r h"]
+    V: Float[Array, "m h *many"]
+    U1: Float[Array, "r h *many"]
     E: LogResidual
 
 
@@ -33,6 +33,7 @@ class TwoLayerResidual(Formulation):
     """
 
     name: ClassVar[str] = "two_layer_residual"
+    side_by_side: ClassVar[bool] = True
     data: Regression
 
     @classmethod
@@ -52,16 +53,17 @@ class TwoLayerResidual(Formulation):
         return TwoLayerState(V, U1, LogResidual.of(self._residual(V, U1)))
 
     def field(self, t: Any, state: TwoLayerState, args: Any) -> TwoLayerState:
-        s = self.data.singular_values[:, None]
-        size, F = jnp.exp(state.E.log_size), state.E.direction
-        FV = s * (F @ state.V)
-        FU = (s * F).T @ state.U1
-        decay = s * (FV @ state.V.T + state.U1 @ FU.T)
+        V, U1, F = state.V, state.U1, state.E.direction
+        s = self.data.singular_values.reshape(-1, *[1] * (F.ndim - 1))
+        size = jnp.exp(state.E.log_size)[None, None]
+        FV = s * matmul(F, V)
+        FU = matmul(transpose(s * F), U1)
+        decay = s * (matmul(FV, transpose(V)) + matmul(U1, transpose(FU)))
         return TwoLayerState(size * FU, size * FV, state.E.derivative(decay))
 
     def sizes(self, state: TwoLayerState) -> TwoLayerState:
         # One size for both layers: either may start at zero.
-        weights = norm((state.V, state.U1))
+        weights = norm((state.V, state.U1), trailing=state.V.ndim - 2)
         return eqx.tree_at(lambda s: s.E, like(state, weights), state.E.sizes())
 
     def log_excess(self, state: TwoLayerState) -> Float[Array, ""]:

@@ -1,0 +1,112 @@
+"""Many trajectories at once, and what is kept of each.
+
+Under `vmap` an adaptive solve runs until its slowest trajectory is done, and on small networks most
+of its time goes into bookkeeping: where the formulation allows, the loop of `slots.py` does the
+same steps several times faster.
+"""
+
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PyTree
+
+from ..data import Regression
+from .flow import FlowSettings, horizon, solve
+from .formulations import Formulation, choose
+from .slots import Clock, Left, Loop, by_groups, kept
+from .solution import Solution, result_code
+from .view import View
+
+
+def flows(
+    networks: PyTree,
+    data: Regression,
+    clock: Clock,
+    settings: FlowSettings,
+    count: Int[Array, ""],
+    *,
+    slots: int,
+) -> dict[str, Array]:
+    """The gradient flows of many networks, and what is kept of each.
+
+    **Arguments:**
+
+    - `networks`: a network whose leaves have a leading axis, one entry a trajectory.
+    - `data`, `settings`: as in `flow.solve`.
+    - `clock`: the saved times of a trajectory, `(network, data) -> times or None`.
+    - `count`: how many of the entries are real; what lies beyond is filling and is not solved.
+    - `slots`: trajectories solved side by side.
+
+    **Returns:** arrays with a leading axis: `status` (a code of `Result`), `t_end`,
+    `log_excess_start`, `log_excess_end`, `steps`, `discrepancy`, and one entry a measure; and
+    `lockstep` (1,): slots times iterations, the steps there was room for.
+    """
+    form = _shared(networks, data, settings)
+    if form is None:
+        return _side_by_side(networks, data, clock, settings, count, slots)
+    return Loop(form, networks, clock, settings, count, slots).run()
+
+
+def probe(
+    network: Any, data: Regression, clock: Clock, settings: FlowSettings
+) -> tuple[dict[str, Array], PyTree]:
+    """What `flows` would keep of this trajectory, without solving it, and its state: for shapes."""
+    form = choose(settings.formulation, network, data, settings.loss)
+    y, measures = form.start(network), settings.measures
+    ts, t1, _ = horizon(form.fastest_rate(y), clock(network, data), data.X.dtype)
+    view = View(form, y, network)
+    none = jnp.zeros((), jnp.int32)
+    saved = [
+        jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, (*ts.shape, *leaf.shape)),
+            measure.update(t1, view, measure.start(view)),
+        )
+        for measure in measures
+    ]
+    left = Left(t1, t1, y, none, none, none)
+    return kept(form, measures, network, y, ts, left, saved), y
+
+
+def _shared(networks: PyTree, data: Regression, settings: FlowSettings) -> Formulation | None:
+    """The formulation, if it holds nothing of a single network and an explicit solver serves."""
+    found: list[Formulation] = []
+
+    def look(network: Any) -> None:
+        found.append(choose(settings.formulation, network, data, settings.loss))
+
+    eqx.filter_eval_shape(look, jax.tree.map(lambda leaf: leaf[0], networks))
+    explicit = isinstance(settings.solver, diffrax.AbstractERK)
+    tableau: Any = getattr(settings.solver, "tableau", None)
+    if not (type(found[0]).side_by_side and explicit and tableau.b_error is not None):
+        return None
+    one: Any = jax.tree.map(lambda leaf: leaf[0], networks)
+    return choose(settings.formulation, one, data, settings.loss)
+
+
+def summary(solution: Solution) -> dict[str, Array]:
+    """What is kept of a trajectory that was solved alone."""
+    return {
+        "status": result_code(solution.result).astype(jnp.int8),
+        "t_end": solution.t1,
+        "log_excess_start": solution.stats["initial_log_excess"],
+        "log_excess_end": solution.log_excess1,
+        "steps": solution.stats["steps"].astype(jnp.int32),
+        "discrepancy": solution.stats["discrepancy"],
+        **solution.measures,
+    }
+
+
+def _side_by_side(
+    networks: PyTree, data: Regression, clock: Clock, settings: FlowSettings, count: Any, slots: int
+) -> dict[str, Array]:
+    """Under vmap, `slots` at a time: for formulations and solvers that the loop does not know."""
+
+    def one(network: Any) -> dict[str, Array]:
+        return summary(solve(network, data, clock(network, data), settings))
+
+    out = by_groups(one, networks, count, slots)
+    longest = jnp.max(out["steps"].reshape(-1, slots), axis=1)
+    return {**out, "lockstep": slots * jnp.sum(longest, keepdims=True)}

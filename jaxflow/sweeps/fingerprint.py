@@ -1,0 +1,68 @@
+"""What a plan is, in values that compare: two plans that differ here are not one result."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from .plan import Sweep
+from .versions import versions
+
+# Those whose change could change a bit of the result.
+NUMERICAL = ("jaxflow-lab", "jax", "jaxlib", "diffrax", "equinox", "numpy")
+
+
+def fingerprint(sweep: Sweep, chunk: int, block: int) -> dict[str, Any]:
+    """The plan by name of its parts. Data enters by X and Y, not by its decomposition."""
+    found = versions()
+    described = sweep.describe()
+    options = {name: value for name, value in sweep.options.items() if name != "measures"}
+    sets: dict[Any, Any] = dict(sweep.data) if isinstance(sweep.data, Mapping) else {"": sweep.data}
+    return {
+        "axes": described["axes"],
+        "seeds": sweep.seeds,
+        "key": described["key"],
+        "compress": sweep.compress,
+        "chunk": chunk,
+        "block": block,
+        "data": digest({str(k): (d.X, d.Y, d.rank) for k, d in sets.items()}),
+        "law": text(sweep.init),
+        "times": text(sweep.ts if sweep.ts is not None else sweep.t1),
+        "measures": [text(measure) for measure in sweep.measures],
+        **{name: text(value) for name, value in options.items()},
+        "backend": jax.default_backend(),
+        "versions": {name: found[name] for name in NUMERICAL},
+    }
+
+
+def text(tree: Any) -> Any:
+    """A value as it is where it is plain, else its class and settings in words."""
+    if tree is None or isinstance(tree, (bool, int, float, str)):
+        return tree
+    leaves = jax.tree.leaves(tree)
+    if any(eqx.is_array(leaf) and np.size(leaf) > 8 for leaf in leaves):
+        return digest(tree)
+    shown = jax.tree.map(lambda x: np.asarray(x).tolist() if eqx.is_array(x) else x, tree)
+    return _plain(repr(shown))
+
+
+def digest(tree: Any) -> str:
+    """A hash of every leaf and of how they hang together."""
+    leaves, structure = jax.tree.flatten(tree)
+    total = hashlib.sha256(_plain(str(structure)).encode())
+    for leaf in leaves:
+        if eqx.is_array_like(leaf):
+            array = np.asarray(leaf)
+            total.update(f"{array.dtype}{array.shape}".encode())
+            total.update(np.ascontiguousarray(array).tobytes())
+        else:
+            total.update(_plain(repr(leaf)).encode())
+    return f"sha256:{total.hexdigest()}"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", text)  # addresses are of this process only

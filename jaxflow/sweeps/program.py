@@ -1,0 +1,303 @@
+"""The compiled program of a sweep: draw the networks of many rows, and solve them."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import PyTree
+
+from ..data import Regression
+from ..dynamics.ensemble import flows, probe
+from ..dynamics.flow import FlowSettings, as_arrays, times
+from ..dynamics.slots import by_groups
+from ..networks import compress
+from ..networks.init import Initialization
+from .plan import Cell, Sweep
+
+DRAW_BYTES = 2**28  # of networks drawn in full side by side, at most
+# What lies in cache while a step is made on CPU: about ten copies of the state of every slot.
+CACHE_BYTES, DEVICE_BYTES, COPIES = 2**19, 2**31, 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """How networks are drawn. Hashable: what has to be equal to share a compiled program.
+
+    `mode` is "full"; "compressed"; or "rotated", which has no array of the size of D.
+    `width_free`: the width is an array. `key` is the implementation of the keys.
+    """
+
+    mode: str
+    width_free: bool
+    arguments: tuple[tuple[str, Any], ...]
+    key: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Crew:
+    """Who solves: devices, and the slots that each of them has."""
+
+    devices: tuple[Any, ...]
+    slots: int
+
+
+class Rows(eqx.Module):
+    """Trajectories to draw and solve: a law, a width and a key each, along a first axis."""
+
+    law: PyTree
+    width: Any
+    key: Any
+
+
+@dataclasses.dataclass
+class Group:
+    """Rows of a block that are drawn alike, and their places in the block."""
+
+    drawing: Drawing
+    data: Regression
+    rows: Rows
+    places: np.ndarray
+
+
+class Clock(eqx.Module):
+    """The saved times of a trajectory, from what the sweep was given."""
+
+    ts: Any
+    t1: Any
+
+    def __call__(self, network: Any, data: Regression) -> Any:
+        if callable(self.ts):
+            return self.ts(network, data)
+        return times(self.ts, self.t1, data.X.dtype)
+
+
+def mode(sweep: Sweep) -> str:
+    """How the networks of a sweep are drawn: with as small arrays as what it asks for allows."""
+    if not sweep.compress:
+        return "full"
+    asked = [*sweep.measures, sweep.options["until"], sweep.ts if callable(sweep.ts) else None]
+    free = all(getattr(thing, "rotation_free", False) for thing in asked if thing is not None)
+    return "rotated" if free and sweep.options["loss"] is None else "compressed"
+
+
+def groups(sweep: Sweep, cells: list[Cell], seeds: np.ndarray) -> list[Group]:
+    """The rows of these cells and seeds, cell by cell, sorted by the program they need."""
+    found: dict[Any, list[tuple[Any, Any, Any, np.ndarray]]] = {}
+    data: dict[Any, Regression] = {}
+    how = mode(sweep)
+    for i, cell in enumerate(cells):
+        law = as_arrays(cell.law, cell.data.X.dtype)
+        arrays, rest = eqx.partition(law, eqx.is_array)
+        known = isinstance(law, Initialization)
+        arguments = dict(cell.arguments)
+        free = (
+            known
+            and type(law).width_free
+            and how != "full"
+            and arguments.get("width", 0) >= cell.data.rank + cell.data.outputs
+        )
+        width = float(arguments.pop("width")) if free else 0.0
+        drawn = how if known or how == "full" else "compressed"
+        drawing = Drawing(drawn, free, tuple(sorted(arguments.items())), jr.key_impl(sweep.key))
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arrays))
+        static = jax.tree.structure(law), shapes, tuple(map(str, jax.tree.leaves(rest)))
+        member = drawing, static, id(cell.data)
+        data[member] = cell.data
+        keys = np.asarray(jr.key_data(cell.keys(sweep.key, seeds)))
+        places = i * len(seeds) + np.arange(len(seeds))
+        found.setdefault(member, []).append((law, width, keys, places))
+    out = []
+    for member, parts in found.items():
+        laws, widths, all_keys, all_places = zip(*parts, strict=True)
+
+        def stack(*leaves: Any) -> Any:
+            if not eqx.is_array(leaves[0]):
+                return leaves[0]
+            return np.repeat(np.stack([np.asarray(x) for x in leaves]), len(seeds), axis=0)
+
+        rows = Rows(
+            jax.tree.map(stack, *laws),
+            np.repeat(np.asarray(widths), len(seeds)),
+            np.concatenate(all_keys),
+        )
+        out.append(Group(member[0], data[member], rows, np.concatenate(all_places)))
+    return out
+
+
+def take(rows: Rows, index: np.ndarray) -> Rows:
+    """Some of the rows."""
+    return jax.tree.map(lambda x: x[index] if eqx.is_array_like(x) else x, rows)
+
+
+def problem(drawing: Drawing, data: Regression) -> Regression:
+    """The data that the drawn networks learn from."""
+    return data.rotated() if drawing.mode == "rotated" else data
+
+
+def draw_one(drawing: Drawing, data: Regression, row: Rows) -> Any:
+    """The network of one row."""
+    arguments = dict(drawing.arguments)
+    if drawing.width_free:
+        arguments["width"] = row.width.astype(data.X.dtype)
+    key = jr.wrap_key_data(row.key, impl=drawing.key)
+    if drawing.mode == "full":
+        return row.law(key, data, **arguments)
+    if not isinstance(row.law, Initialization):
+        return compress(row.law(key, data, **arguments), data)
+    drawn = row.law.rotated if drawing.mode == "rotated" else row.law.compressed
+    return drawn(key, data, **arguments)
+
+
+def _draw(drawing: Drawing, data: Regression, rows: Rows, count: Any) -> PyTree:
+    """The networks of the first `count` rows, as many side by side as memory allows."""
+    arrays, rest = eqx.partition(rows, eqx.is_array)
+
+    def one(arrays: Any) -> Any:
+        return draw_one(drawing, data, eqx.combine(arrays, rest))
+
+    if drawing.width_free:
+        return jax.vmap(one)(arrays)
+    first = jax.tree.map(lambda leaf: leaf[0], arrays)
+    law, key = eqx.combine(first, rest).law, jr.wrap_key_data(first.key, impl=drawing.key)
+    shapes = eqx.filter_eval_shape(lambda: law(key, data, **dict(drawing.arguments)))
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+    side_by_side = math.gcd(len(rows.width), 2 ** int(np.log2(np.clip(DRAW_BYTES // size, 1, 32))))
+    return by_groups(one, arrays, count, side_by_side)
+
+
+def _spread(devices: tuple[Any, ...], work: Callable[..., Any], shared: Any, split: Any) -> Any:
+    """`work(shared, split)` on every device, each with its part of the first axes of `split`."""
+    shared, static = eqx.partition(shared, eqx.is_array)
+    split, rest = eqx.partition(split, eqx.is_array)
+
+    def part(shared: Any, split: Any) -> Any:
+        return work(eqx.combine(shared, static), eqx.combine(split, rest))
+
+    if len(devices) == 1:
+        return part(shared, split)
+    mesh = Mesh(np.asarray(devices), ("device",))
+    same, each = PartitionSpec(), PartitionSpec("device")
+    # No device waits for another: each works off a queue of its own.
+    spread: Any = jax.shard_map(
+        part, mesh=mesh, in_specs=(same, each), out_specs=each, check_vma=False
+    )
+    return spread(shared, split)
+
+
+@eqx.filter_jit
+def draw(
+    drawing: Drawing, devices: tuple[Any, ...], data: Regression, rows: Rows, count: Any
+) -> PyTree:
+    """The networks of these rows; `count` (devices,) is how many are real on each device."""
+
+    def work(data: Regression, split: Any) -> PyTree:
+        rows, count = split
+        return _draw(drawing, data, rows, count[0])
+
+    return _spread(devices, work, data, (rows, count))
+
+
+@eqx.filter_jit
+def _solve(
+    crew: Crew, data: Regression, clock: Clock, settings: FlowSettings, networks: PyTree, count: Any
+) -> dict[str, Any]:
+    def work(shared: Any, split: Any) -> dict[str, Any]:
+        data, clock, settings = shared
+        networks, count = split
+        return flows(networks, data, clock, settings, count[0], slots=crew.slots)
+
+    return _spread(crew.devices, work, (data, clock, settings), (networks, count))
+
+
+Pending = Callable[[], tuple[dict[str, np.ndarray], float]]
+
+
+def submit(
+    crew: Crew,
+    group: Group,
+    clock: Clock,
+    settings: FlowSettings,
+    length: int,
+    index: np.ndarray | None = None,
+) -> Pending:
+    """Start solving rows of a group; the answer waits for them: what was kept, and the lockstep.
+
+    Rows are dealt to the devices one by one and filled up to `length` on each.
+    """
+    devices = len(crew.devices)
+    index = np.arange(len(group.places)) if index is None else index
+    hands = [np.arange(d, len(index), devices) for d in range(devices)]
+    dealt = np.concatenate([np.resize(hand if len(hand) else [0], length) for hand in hands])
+    count = np.asarray([len(hand) for hand in hands], np.int32)
+    rows = take(group.rows, index[dealt])
+    networks = draw(group.drawing, crew.devices, group.data, rows, count)
+    here = problem(group.drawing, group.data)
+    result = _solve(crew, here, clock, settings, networks, count)
+    real = np.concatenate([d * length + np.arange(len(hand)) for d, hand in enumerate(hands)])
+    order = np.argsort(np.concatenate(hands), kind="stable")
+
+    def answer() -> tuple[dict[str, np.ndarray], float]:
+        kept = jax.device_get(result)
+        lockstep = float(kept.pop("lockstep").sum())
+        return {name: value[real][order] for name, value in kept.items()}, lockstep
+
+    return answer
+
+
+def shapes(sweep: Sweep, cell: Cell) -> tuple[dict[str, Any], int, int]:
+    """What is kept of one trajectory of a cell; the bytes of its state, and of all it needs."""
+    settings = sweep.settings(cell.data.X.dtype)
+    (group,) = groups(sweep, [cell], np.zeros(1, np.uint32))
+    clock = as_arrays(Clock(sweep.ts, sweep.t1), cell.data.X.dtype)
+
+    def look(row: Rows, data: Regression) -> Any:
+        network = draw_one(group.drawing, data, row)
+        kept, state = probe(network, problem(group.drawing, data), clock, settings)
+        return kept, state, network
+
+    row = take(group.rows, np.asarray(0))
+    # Tracing takes longer than a small sweep: each shape once.
+    arrays, static = eqx.partition((row, group.data, clock, settings), eqx.is_array)
+    leaves, structure = jax.tree.flatten(static)
+    sizes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arrays))
+    known = group.drawing, structure, tuple(leaves), sizes
+    if known not in _SHAPES:
+        _SHAPES[known] = eqx.filter_eval_shape(look, row, group.data)
+    kept, state, network = _SHAPES[known]
+    size, state_size = _bytes((kept, network)), _bytes(state)
+    return dict(kept), state_size, 3 * state_size + size
+
+
+_SHAPES: dict[Any, Any] = {}
+
+
+def _bytes(tree: PyTree) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def slots_that_suit(state: int) -> int:
+    """Slots for states of so many bytes: in cache on CPU, enough to fill the device elsewhere."""
+    on_cpu = jax.default_backend() == "cpu"
+    fitting = (CACHE_BYTES if on_cpu else DEVICE_BYTES) // (COPIES * state)
+    least, most = (8, 64) if on_cpu else (64, 2**15)
+    return int(np.clip(2 ** int(np.log2(max(fitting, 1))), least, most))
+
+
+def second_try(settings: FlowSettings) -> FlowSettings:
+    """The settings that failures are solved again with: order 8, and a ten times tighter rtol.
+
+    Its steps are fewer than half as many, along a decay too: what ran out of steps may get there.
+    """
+    floor = 50 * float(jnp.finfo(settings.rtol.dtype).eps)
+    solver = settings.solver
+    if isinstance(solver, diffrax.AbstractERK):
+        solver = diffrax.Dopri8()
+    return dataclasses.replace(settings, rtol=jnp.maximum(settings.rtol / 10, floor), solver=solver)

@@ -1,0 +1,189 @@
+"""A sweep on disk: Zarr arrays that are filled block by block, and a record of what is there.
+
+`STORE/.jaxflow/plan.json` says what is being computed, `blocks/N.json` that block N is there and
+what its bytes hash to. A block exists once its record does, and the record is written last, by
+rename: whatever moment a process dies at, what is left is a store that can be gone on with.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from .files import whole
+from .layout import Block, Variable, label
+from .plan import Sweep
+
+try:
+    import fcntl
+except ImportError:  # no such locks here: two processes may do one block twice, to the same bytes
+    fcntl = None  # type: ignore[assignment]
+
+HIDDEN = ".jaxflow"
+
+
+class Store:
+    """The results of one plan in one folder."""
+
+    def __init__(self, path: Path, known: dict[str, Variable]):
+        self.path, self.known = path, known
+        self.records = path / HIDDEN / "blocks"
+        self.group = zarr.open_group(path, mode="r+")
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        sweep: Sweep,
+        known: dict[str, Variable],
+        chunks: tuple[int, ...],
+        plan: dict[str, Any],
+    ) -> "Store":
+        """The store at `path`, made if there is none.
+
+        **Raises:** `ValueError` if something else is there, or the store of another plan.
+        """
+        path = Path(path)
+        if not path.exists():
+            try:
+                with whole(path) as partial:
+                    _create(partial, sweep, known, chunks, plan)
+            except OSError:
+                if not (path / HIDDEN).exists():  # else another process was faster
+                    raise
+        held = path / HIDDEN / "plan.json"
+        if not held.is_file():
+            raise ValueError(
+                f"{path} exists already and is not the store of a sweep: choose another path, or "
+                "move it away first."
+            )
+        differs = difference(json.loads(held.read_text()), plan)
+        if differs:
+            raise ValueError(
+                f"{path} holds another sweep: {differs}. Choose another path, or ask for the same."
+            )
+        return cls(path, known)
+
+    def intact(self, block: Block) -> bool:
+        """Whether a block is there and undamaged. A damaged one loses its record."""
+        record = self.records / f"{block.number}.json"
+        try:
+            told = json.loads(record.read_text())
+        except FileNotFoundError:
+            return False
+        except ValueError:
+            told = {}
+        try:
+            found = {name: _digest(self._read(name, block)) for name in self.known}
+        except Exception:  # whatever a damaged file makes the decoder say
+            found = None
+        if found is None or found != told:
+            record.unlink(missing_ok=True)
+            return False
+        return True
+
+    def recorded(self, block: Block) -> bool:
+        """Whether a block is said to be there."""
+        return (self.records / f"{block.number}.json").exists()
+
+    def write(self, block: Block, values: dict[str, np.ndarray]) -> None:
+        """Write a block, and only then its record."""
+        digests = {}
+        for name in self.known:
+            array: Any = self.group[name]
+            array[self._region(name, block)] = values[name]
+            digests[name] = _digest(values[name])
+        with whole(self.records / f"{block.number}.json") as partial:
+            partial.write_text(json.dumps(digests, sort_keys=True) + "\n")
+
+    def claim(self, block: Block) -> IO[str] | None:
+        """The right to work on a block until it is closed or this process ends; None if taken."""
+        file = open(self.path / HIDDEN / "locks" / str(block.number), "a")  # noqa: SIM115
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        return file
+
+    def log(self, **entry: Any) -> None:
+        """Add a line about times and places, which no comparison of bytes should see."""
+        line = {"time": time.time(), "host": platform.node(), "pid": os.getpid(), **entry}
+        with open(self.path / HIDDEN / "log.jsonl", "a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def dataset(self) -> xr.Dataset:
+        """The whole, read from disk where and when it is used."""
+        return xr.open_dataset(self.path, engine="zarr", chunks=None)
+
+    def _region(self, name: str, block: Block) -> tuple[slice, ...]:
+        rest = len(self.known[name].shape) - len(block.region)
+        return (*block.region, *[slice(None)] * rest)
+
+    def _read(self, name: str, block: Block) -> np.ndarray:
+        array: Any = self.group[name]
+        return np.asarray(array[self._region(name, block)])
+
+
+def _create(
+    path: Path,
+    sweep: Sweep,
+    known: dict[str, Variable],
+    chunks: tuple[int, ...],
+    plan: dict[str, Any],
+) -> None:
+    """An empty store. Version 2 of the format: version 3 warns of text and of consolidation."""
+    frame = label(sweep, {}, {})
+    frame.attrs["settings"] = json.dumps(sweep.describe())
+    frame.to_zarr(path, mode="w", zarr_format=2, consolidated=False)
+    group = zarr.open_group(path, mode="r+")
+    for name, variable in known.items():
+        rest = variable.shape[len(chunks) :]
+        array: Any = group.create_array(
+            name,
+            shape=variable.shape,
+            chunks=(*(max(c, 1) for c in chunks), *(max(n, 1) for n in rest)),
+            dtype=variable.dtype,
+            # Integers that have a fill value would be read as floats.
+            fill_value=np.nan if variable.dtype.kind == "f" else None,
+            attributes={"_ARRAY_DIMENSIONS": list(variable.dims), **variable.attributes},
+        )
+        if name == "status":
+            array[...] = -1
+    zarr.consolidate_metadata(path, zarr_format=2)
+    (path / HIDDEN / "blocks").mkdir(parents=True)
+    (path / HIDDEN / "locks").mkdir()
+    (path / HIDDEN / "plan.json").write_text(json.dumps(plan, indent=1, sort_keys=True) + "\n")
+
+
+def difference(held: dict[str, Any], asked: dict[str, Any]) -> str:
+    """What tells two plans apart, in words; empty if nothing does."""
+    parts = []
+    for name in sorted({*held, *asked}):
+        one, other = held.get(name), asked.get(name)
+        if one == other:
+            continue
+        if isinstance(one, dict) and isinstance(other, dict):
+            parts.append(difference(one, other))
+        elif isinstance(one, str) and one.startswith("sha256:"):
+            parts.append(f"another {name}")
+        else:
+            parts.append(f"{name} is {_short(one)} there and {_short(other)} here")
+    return "; ".join(parts)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _digest(values: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
