@@ -309,8 +309,9 @@ def report(case: dict[str, Any]) -> None:
 
 def figure(cases: list[dict[str, Any]]) -> Any:
     """Time per trajectory against width: a row of panels a kind of data, a column a number m."""
-    names = list(cases[0]["tools"])
-    colours = [ACCENT, ACCENT, *ramp(len(names) - 2)]
+    ours = [name for name in cases[0]["tools"] if name not in peer_tools.TOOLS]
+    colours = [ACCENT] * len(ours) + ramp(len(peer_tools.TOOLS))
+    looks = list(zip([*ours, *peer_tools.TOOLS], colours, "os^vDPX*<>", strict=True))
     rows, columns = [True, False], sorted({case["m"] for case in cases})
     with style():
         fig, axes = plt.subplots(
@@ -318,13 +319,14 @@ def figure(cases: list[dict[str, Any]]) -> Any:
         )
         for (i, j), ax in np.ndenumerate(axes):
             here = [c for c in cases if (c["whiten"], c["m"]) == (rows[i], columns[j])]
-            for name, colour in zip(names, colours, strict=True):
+            for name, colour, marker in looks:
                 done = [(c["h"], c["tools"][name]) for c in here if "ms" in c["tools"][name]]
                 h, ms = [h for h, _ in done], [tool["ms"] for _, tool in done]
-                dashes = "--" if name.startswith("jaxflow,") else "-"
-                ax.plot(h, ms, dashes, marker="o", ms=3.5, color=colour, label=name)
-                bounds = [(h, tool["ms"]) for h, tool in done if tool["capped"]]
-                ax.plot(*zip(*bounds, strict=True), "^", color=colour) if bounds else None
+                ax.plot(h, ms, "-" if name in ours else "--", color=colour, lw=1)
+                ax.plot(h, ms, marker, ms=4.5, color=colour, label=name)
+                capped = [(h, tool["ms"]) for h, tool in done if tool["capped"]]
+                for at in capped:
+                    ax.annotate("at least", at, (0, 5), textcoords="offset points", ha="center")
             ax.set_xscale("log")
             ax.set_yscale("log")
             ax.set_xticks(WIDTHS, [f"{h:,}" for h in WIDTHS])
@@ -333,7 +335,7 @@ def figure(cases: list[dict[str, Any]]) -> Any:
             if i:
                 ax.set_xlabel("width $h$")
             if not j:
-                ax.set_ylabel("ms per trajectory (▲: at least)")
+                ax.set_ylabel("ms per trajectory")
         handles, labels = axes[0, 0].get_legend_handles_labels()
         fig.legend(handles, labels, loc="outside lower center", ncols=4)
     return fig

@@ -66,7 +66,7 @@ def probe(
         )
         for measure in measures
     ]
-    left = Left(t1, t1, y, none, none, none)
+    left = Left(t1, y, none, none, none)
     return kept(form, measures, network, y, ts, left, saved), y
 
 

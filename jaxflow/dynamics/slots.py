@@ -6,7 +6,6 @@ of `flow.solve`, by the same tableau, dense output and controller; every traject
 by lane, so that it does not depend on its company.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from ..data import Regression
 from .control import BlockController, control
+from .crossing import Root
 from .flow import FlowSettings, horizon
 from .formulations import Formulation
 from .formulations.base import all_finite
@@ -34,13 +34,9 @@ Clock = Callable[[Any, Regression], Array | None]  # (network, data) -> saved ti
 
 
 class Left(eqx.Module):
-    """How a trajectory was left. Every leaf has the trajectories along its first axis.
-
-    Where its rule was met, that is the state before the last step.
-    """
+    """How a trajectory was left. Every leaf has the trajectories along its first axis."""
 
     t: Array
-    goal: Array
     y: PyTree[Array]
     steps: Array
     saves: Array
@@ -57,6 +53,7 @@ class Slots(eqx.Module):
     k: PyTree[Array]  # the field at y
     size: PyTree[Array]
     control: PyTree[Array]
+    root: Root | None
     steps: Int[Array, " slots"]
     saves: Int[Array, " slots"]  # how many times have been saved
     status: Int[Array, " slots"]
@@ -64,7 +61,7 @@ class Slots(eqx.Module):
     def left(self) -> Left:
         """The slots as trajectories."""
         y = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), self.y)
-        return Left(self.t, self.goal, y, self.steps, self.saves, self.status)
+        return Left(self.t, y, self.steps, self.saves, self.status)
 
 
 class Loop:
@@ -122,28 +119,34 @@ class Loop:
 
         keep, goal, control, lost = jax.vmap(judge, in_axes=(-1, 0, -1, 0))(s, size1, error, scale)
         running = s.status == RUNNING
-        keep = keep & running
-        crossed = keep & self.met(s, s.goal, y1)
-        # Where the rule is met inside this step, the trajectory is left at its beginning.
-        moved, on = keep & ~crossed, running & ~crossed
+        if s.root is None:
+            root, met, searching = None, jnp.zeros_like(running), jnp.zeros_like(running)
+        else:
+            value = self.value(s.index, s.goal, y1)
+            root, met, searching = s.root.narrow(running & keep, s.t, s.goal, value)
+        moved = met | (running & keep & ~searching)
         saves, saved = self.save(saved, s, ks, moved, s.goal)
         k1 = ks[-1] if self.tableau.fsal else form.field(None, y1, None)
         t = jnp.where(moved, s.goal, s.t)
         # A last step that would be a sliver is taken together with the one before it.
         goal = jnp.where(goal + 1e-6 * (goal - t) >= t1, t1, goal)
+        if root is not None:
+            goal = jnp.where(searching, root.guess(), goal)
         steps = s.steps + running.astype(INT)
-        status = jnp.where(running & (steps >= self.settings.max_steps), MAX_STEPS, s.status)
-        status = jnp.where(running & lost, NOT_FINITE, status)
+        out_of_steps = running & ~searching & (steps >= self.settings.max_steps)
+        status = jnp.where(out_of_steps, MAX_STEPS, s.status)
+        status = jnp.where(running & lost & ~searching, NOT_FINITE, status)
         status = jnp.where(moved & (s.goal >= t1), self.ended, status)
-        status = jnp.where(crossed, STOPPED, status)
+        status = jnp.where(met, STOPPED, status)
         return Slots(
             index=s.index,
             t=t,
-            goal=jnp.where(on, goal, s.goal),
+            goal=jnp.where(running, goal, s.goal),
             y=_where(moved, y1, s.y),
             k=_where(moved, k1, s.k),
             size=_where(moved, size1, s.size),
-            control=_where(on, control, s.control),
+            control=_where(running & ~searching, control, s.control),
+            root=root,
             steps=steps,
             saves=saves,
             status=status,
@@ -194,17 +197,14 @@ class Loop:
         """The networks that these trajectories started from, and their states then."""
         return jax.tree.map(lambda leaf: leaf[index], (self.networks, self.starts))
 
-    def met(self, s: Slots, t: Array, y: PyTree) -> Array:
-        """Whether the stopping rule is met."""
-        rule = self.settings.until
-        if rule is None:
-            return jnp.zeros(self.slots, bool)
+    def value(self, index: Array, t: Array, y: PyTree) -> Array:
+        """What the stopping rule says: positive until it is met."""
+        rule: Any = self.settings.until
 
-        def value(t: Any, y: Any, network: Any, start: Any) -> Array:
-            first = View(self.form, start, network)
-            return rule(t, View(self.form, y, network), first) <= 0
+        def one(t: Any, y: Any, network: Any, start: Any) -> Array:
+            return rule(t, View(self.form, y, network), View(self.form, start, network))
 
-        return jax.vmap(value, in_axes=(0, -1, 0, 0))(t, y, *self.starting(s.index))
+        return jax.vmap(one, in_axes=(0, -1, 0, 0))(t, y, *self.starting(index))
 
     def read(self, t: Any, y: Any, network: Any, start: Any) -> list[PyTree]:
         """What the measures keep of one moment of one trajectory."""
@@ -246,6 +246,9 @@ class Loop:
         positive = t1 > 0  # an interval of length zero is a legitimate one: ts = [0]
         dt = jnp.where(positive, jnp.minimum(1e-2 * scale, t1), scale)
         none = jnp.zeros_like(index)
+        root = None
+        if self.settings.until is not None:
+            root = Root.at(jnp.zeros_like(t1), self.value(index, jnp.zeros_like(t1), y))
         begin = jax.vmap(lambda dt, scale: self.controller(scale).begin(dt, self.order))
         return Slots(
             index=index,
@@ -255,6 +258,7 @@ class Loop:
             k=self.form.field(None, y, None),
             size=self.form.sizes(y),
             control=begin(dt, scale),
+            root=root,
             steps=none,
             saves=none,
             status=jnp.where(positive, RUNNING, self.ended).astype(none.dtype),
@@ -306,53 +310,11 @@ class Loop:
         carry = jax.lax.while_loop(lambda c: running(c[0]) | (c[3] < self.count), round_, carry)
         s, saved, left, _, spent = carry
         left = _put(left, s.index, s.left())
-        left, saved = self.stop(left, saved)
         xs = self.networks, self.starts, self.ts, left, saved
         out = by_groups(
             lambda x: kept(self.form, self.settings.measures, *x), xs, self.count, self.slots
         )
         return {**out, "lockstep": (self.slots * spent)[None]}
-
-    # The end
-
-    def stop(self, left: Left, saved: PyTree) -> tuple[Left, PyTree]:
-        """Take every trajectory whose rule was met inside its last step to where it was met."""
-        if self.settings.until is None:
-            return left, saved
-        halvings = round(-math.log2(64 * float(jnp.finfo(self.dtype).eps)))
-
-        def group(i: Array, carry: tuple[Any, PyTree]) -> tuple[Any, PyTree]:
-            left, saved = carry
-            index = i * self.slots + jnp.arange(self.slots, dtype=INT)
-            here = jax.tree.map(lambda leaf: leaf[index], left)
-            y = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), here.y)
-            s = self.fresh(index)
-            s = eqx.tree_at(
-                lambda s: (s.t, s.goal, s.y, s.k, s.saves),
-                s,
-                (here.t, here.goal, y, self.form.field(None, y, None), here.saves),
-            )
-            dt = s.goal - s.t
-            _, _, ks = self.stages(s.y, s.k, dt)
-
-            def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-                low, high = ends
-                middle = 0.5 * (low + high)
-                met = self.met(s, s.t + middle * dt, self.dense(s, ks, middle))
-                return jnp.where(met, low, middle), jnp.where(met, middle, high)
-
-            ends = jnp.zeros_like(dt), jnp.ones_like(dt)
-            _, share = jax.lax.fori_loop(0, halvings, halve, ends)
-            crossed = here.status == STOPPED
-            t = jnp.where(crossed, s.t + share * dt, s.t)
-            saves, saved = self.save(saved, s, ks, crossed, t)
-            y = _where(crossed, self.dense(s, ks, share), s.y)
-            end = eqx.tree_at(lambda s: (s.t, s.y, s.saves), s, (t, y, saves)).left()
-            end = eqx.tree_at(lambda e: (e.steps, e.status), end, (here.steps, here.status))
-            return _put(left, index, end), saved
-
-        groups = (self.count + self.slots - 1) // self.slots
-        return jax.lax.fori_loop(jnp.zeros((), INT), groups, group, (left, saved))
 
 
 def kept(

@@ -31,7 +31,7 @@ def fingerprint(sweep: Sweep, chunk: int, block: int) -> dict[str, Any]:
         "block": block,
         "data": digest({str(k): (d.X, d.Y, d.rank) for k, d in sets.items()}),
         "law": text(sweep.init),
-        "times": text(sweep.ts if sweep.ts is not None else sweep.t1),
+        "times": text(sweep.t1 if sweep.ts is None else sweep.ts),
         "measures": [text(measure) for measure in sweep.measures],
         **{name: text(value) for name, value in options.items()},
         "backend": jax.default_backend(),

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ..data import Regression
-from ..dynamics.flow import FlowSettings, flow_settings
+from ..dynamics.flow import FlowSettings, flow_settings, times
 from ..dynamics.measures import Measure
 from ..dynamics.until import Until
 
@@ -114,7 +114,7 @@ class Sweep:
             raise ValueError("Give ts or t1, not both: the flow ends at the last of ts.")
         self.data, self.init, self.seeds = data, init, int(seeds)
         self.key = jr.key(0) if key is None else key
-        self.ts, self.t1 = ts, t1
+        self.ts, self.t1 = ts if ts is None or callable(ts) else np.asarray(ts, float), t1
         self.options: dict[str, Any] = {
             "until": until,
             "measures": tuple(measures),
@@ -128,6 +128,8 @@ class Sweep:
         self.cells = list(self._cells())
         for cell in self.cells:  # fail now, not in the middle of a night
             self.settings(cell.data.X.dtype)
+            if not callable(self.ts):
+                times(self.ts, t1, cell.data.X.dtype)
 
     def replace(self, **changes: Any) -> "Sweep":
         """The same plan with some arguments changed."""
@@ -181,7 +183,7 @@ class Sweep:
             "axes": {name: [_text(v) for v in values] for name, values in self.axes.items()},
             "seeds": self.seeds,
             "key": np.asarray(jr.key_data(self.key)).tolist(),
-            "times": str(self.ts if self.ts is not None else self.t1),
+            "times": str(self.t1 if self.ts is None else self.ts),
             "measures": [measure.name for measure in self.measures],
             "compress": self.compress,
             **{name: str(value) for name, value in options.items()},

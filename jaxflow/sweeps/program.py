@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 
 from ..data import Regression
 from ..dynamics.ensemble import flows, probe
-from ..dynamics.flow import FlowSettings, as_arrays, times
+from ..dynamics.flow import FlowSettings, as_arrays, log_spaced
 from ..dynamics.slots import by_groups
 from ..networks import compress
 from ..networks.init import Initialization
@@ -76,7 +76,18 @@ class Clock(eqx.Module):
     def __call__(self, network: Any, data: Regression) -> Any:
         if callable(self.ts):
             return self.ts(network, data)
-        return times(self.ts, self.t1, data.X.dtype)
+        if self.ts is None and self.t1 is not None:
+            return log_spaced(self.t1)
+        return self.ts
+
+
+def clock(sweep: Sweep, data: Regression) -> Clock:
+    """The clock of a sweep on this data, with arrays where values may vary."""
+    dtype = data.X.dtype
+    ts = sweep.ts
+    if ts is not None and not callable(ts):
+        ts = jnp.atleast_1d(jnp.asarray(ts, dtype))
+    return as_arrays(Clock(ts, sweep.t1), dtype)
 
 
 def mode(sweep: Sweep) -> str:
@@ -256,16 +267,16 @@ def shapes(sweep: Sweep, cell: Cell) -> tuple[dict[str, Any], int, int]:
     """What is kept of one trajectory of a cell; the bytes of its state, and of all it needs."""
     settings = sweep.settings(cell.data.X.dtype)
     (group,) = groups(sweep, [cell], np.zeros(1, np.uint32))
-    clock = as_arrays(Clock(sweep.ts, sweep.t1), cell.data.X.dtype)
+    times = clock(sweep, cell.data)
 
     def look(row: Rows, data: Regression) -> Any:
         network = draw_one(group.drawing, data, row)
-        kept, state = probe(network, problem(group.drawing, data), clock, settings)
+        kept, state = probe(network, problem(group.drawing, data), times, settings)
         return kept, state, network
 
     row = take(group.rows, np.asarray(0))
     # Tracing takes longer than a small sweep: each shape once.
-    arrays, static = eqx.partition((row, group.data, clock, settings), eqx.is_array)
+    arrays, static = eqx.partition((row, group.data, times, settings), eqx.is_array)
     leaves, structure = jax.tree.flatten(static)
     sizes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arrays))
     known = group.drawing, structure, tuple(leaves), sizes

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import xarray as xr
 
-from ..dynamics.flow import FlowSettings, as_arrays
+from ..dynamics.flow import FlowSettings
 from .clock import Clock as Stopwatch
 from .files import whole
 from .fingerprint import fingerprint
@@ -23,6 +23,7 @@ from .program import (
     Crew,
     Group,
     Pending,
+    clock,
     draw as draw_rows,
     groups,
     second_try,
@@ -58,8 +59,8 @@ def run(
     - `sweep`: the plan.
     - `store`: where to keep the results as a Zarr directory (`xarray.open_zarr` reads it, also
       while it grows: what is missing has status -1). A store of the same plan is gone on with;
-      damaged blocks are found and computed again. Several processes may work on one store. Under
-      `jax.distributed` every process does its share of the blocks, and a store is needed.
+      damaged blocks are found and computed again. Several processes may work on one store: each
+      block is done by one of them. Under `jax.distributed` a store is needed.
     - `progress`: called as `progress(done, total)` after every block.
     - `max_bytes`: a result larger than this is refused.
 
@@ -179,7 +180,10 @@ class Engine:
         if need > free:
             raise ValueError(f"{path} needs {need:,} more bytes, and the disk has {free:,} left.")
         self.done = self.sweep.trajectories - sum(b.size for b in todo)
-        mine = todo[jax.process_index() :: jax.process_count()]
+        # Every process begins with a share of its own, and then helps with what is left.
+        first = todo[jax.process_index() :: jax.process_count()]
+        own = {block.number for block in first}
+        todo = [*first, *[b for b in todo if b.number not in own]]
         started = time.perf_counter()
         claims: dict[int, IO[str]] = {}
 
@@ -202,20 +206,16 @@ class Engine:
             started = now
             claims.pop(block.number).close()
 
-        while mine:
+        while todo:
             try:
-                self.work(free_ones(mine), keep, progress)
+                self.work(free_ones(todo), keep, progress)
             finally:
                 for number in list(claims):
                     claims.pop(number).close()
-            # What others hold: wait for them, and take over if one of them dies.
-            mine = [b for b in mine if not store.recorded(b)]
-            if mine:
+            # What others hold: wait for it, and take it over if they die.
+            todo = [b for b in todo if not store.recorded(b)]
+            if todo:
                 time.sleep(WAIT)
-        if jax.process_count() > 1:
-            from jax.experimental import multihost_utils
-
-            multihost_utils.sync_global_devices("jaxflow.sweep")
         if progress is not None:
             progress(self.sweep.trajectories, self.sweep.trajectories)
         return store.dataset()
@@ -252,14 +252,14 @@ class Engine:
         parts = []
         for group in groups(self.sweep, cells, seeds):
             settings = self.sweep.settings(group.data.X.dtype)
-            clock = as_arrays(Clock(self.sweep.ts, self.sweep.t1), group.data.X.dtype)
-            pending = submit(self.crew, group, clock, settings, self.length)
-            parts.append((group, clock, settings, pending))
+            times = clock(self.sweep, group.data)
+            pending = submit(self.crew, group, times, settings, self.length)
+            parts.append((group, times, settings, pending))
 
         def answer() -> dict[str, np.ndarray]:
             out: dict[str, np.ndarray] = {}
-            for group, clock, settings, pending in parts:
-                values = self.settle(group, clock, settings, pending)
+            for group, times, settings, pending in parts:
+                values = self.settle(group, times, settings, pending)
                 for name, value in values.items():
                     if name not in out:
                         out[name] = np.empty((block.size, *value.shape[1:]), value.dtype)
@@ -269,7 +269,7 @@ class Engine:
         return answer
 
     def settle(
-        self, group: Group, clock: Clock, settings: FlowSettings, pending: Pending
+        self, group: Group, times: Clock, settings: FlowSettings, pending: Pending
     ) -> dict[str, np.ndarray]:
         """The results of a group, its failures solved once more."""
         values, lockstep = pending()
@@ -281,7 +281,7 @@ class Engine:
             crew = Crew(self.devices, min(RETRY_SLOTS, self.crew.slots))
             length = self._length(failed.size, crew.slots)
             settings = second_try(settings)
-            second, lockstep = submit(crew, group, clock, settings, length, failed)()
+            second, lockstep = submit(crew, group, times, settings, length, failed)()
             self.steps += int(second["steps"].sum())
             self.lockstep += int(lockstep)
             better = ~np.isin(second["status"], FAILED)
