@@ -13,6 +13,7 @@ from typing import Any
 
 # A device a core: read once, when JAX is imported.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+os.environ.setdefault("PJRT_NPROC", "4")
 
 import equinox as eqx
 import jax
@@ -326,7 +327,7 @@ def figure(cases: list[dict[str, Any]]) -> Any:
                 ax.plot(h, ms, marker, ms=4.5, color=colour, label=name)
                 capped = [(h, tool["ms"]) for h, tool in done if tool["capped"]]
                 for at in capped:
-                    ax.annotate("at least", at, (0, 5), textcoords="offset points", ha="center")
+                    ax.annotate("at least", at, (-6, -3), textcoords="offset points", ha="right")
             ax.set_xscale("log")
             ax.set_yscale("log")
             ax.set_xticks(WIDTHS, [f"{h:,}" for h in WIDTHS])

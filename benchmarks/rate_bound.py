@@ -32,7 +32,14 @@ def case(data: jf.Regression, law: Any, seeds: int) -> Any:
     """One law at width 500, saved at 256 logarithmically spaced times and at linear ones."""
     log = np.geomspace(1e-6 * HORIZON, HORIZON, 256)
     ts = np.union1d(np.linspace(0, HORIZON, 61), log)
-    sweep = jf.Sweep(data, law, widths=[500], seeds=seeds, ts=ts, measures=jf.measures.standard())
+    sweep = jf.Sweep(
+        data,
+        law,
+        widths=[500],
+        seeds=seeds,
+        ts=ts,
+        measures=(*jf.measures.standard(), *jf.measures.curves()),
+    )
     return jf.run(sweep).isel(width=0)
 
 

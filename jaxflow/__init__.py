@@ -13,4 +13,9 @@ from .dynamics import (
     until as until,
 )
 from .networks import TwoLayerLinear as TwoLayerLinear, compress as compress, init as init
-from .sweeps import Sweep as Sweep, measures as measures, run as run
+from .sweeps import (
+    Sweep as Sweep,
+    measures as measures,
+    run as run,
+    use_all_cores as use_all_cores,
+)

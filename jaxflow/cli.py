@@ -22,11 +22,13 @@ from .claims.min2021 import Rate, allowance, rate_sweep
 from .data import Regression
 from .networks.init import Gaussian
 from .plotting.tables import LEGEND, exponent_line, verdict_panel, width_table
-from .sweeps import Clock, Sweep, environment, run, save
+from .sweeps import Clock, Sweep, environment, measures, run
 from .sweeps.files import whole
+from .sweeps.machine import keep_programs, use_all_cores
 from .sweeps.summary import by_width, width_exponent
 
-WIDEST = 2**22  # the weights of a network are drawn in full before they are compressed
+WIDEST = 2**53  # the last integer before floats leave gaps
+CURVES = 4096  # trajectories, up to which whole curves are kept unless told otherwise
 app = typer.Typer(
     help="A laboratory for gradient-flow theory.",
     no_args_is_help=True,
@@ -73,17 +75,28 @@ def sweep(
     chunk: Annotated[
         int | None, typer.Option(help="Trajectories side by side.", show_default="by device")
     ] = None,
+    curves: Annotated[
+        bool | None,
+        typer.Option(
+            "--curves/--no-curves",
+            help="Keep the loss at all times, not only statistics.",
+            show_default=f"up to {CURVES:,} trajectories",
+        ),
+    ] = None,
     precision: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     store: Annotated[
         Path | None,
-        typer.Option(help="Where the dataset goes.", show_default="next free runs/NAME-N.zarr"),
+        typer.Option(
+            help="Where the dataset goes; an interrupted one is gone on with.",
+            show_default="next free runs/NAME-N.zarr",
+        ),
     ] = None,
 ) -> None:
     """Sweep the two-layer linear network over widths and seeds, and judge its rate bound.
 
     Every trajectory is the exact gradient flow, followed until its excess loss has fallen to
     1e-20 of the start. Leaves a table here, and a dataset (.zarr), a figure (.png) and a verdict
-    (.json) on disk.
+    (.json) on disk. A width costs nothing: 1000000000 takes as long as 100.
     """
 
     def plan() -> tuple[Sweep, Path]:
@@ -96,11 +109,14 @@ def sweep(
                 samples=12 if samples is None and data == "digits" else samples,
                 targets=targets.split(",") if targets else None,
             )
+        sizes = parse_widths(widths)
+        keep = len(sizes) * seeds <= CURVES if curves is None else curves
         law = Gaussian(alpha) if scale is None else Gaussian(scale=_floats("scale", scale))
         planned = rate_sweep(
             problem,
             law,
-            widths=_drawable(parse_widths(widths)),
+            widths=sizes,
+            measures=(*measures.standard(), *(measures.curves() if keep else ())),
             seeds=seeds,
             key=jax.random.key(_seed(key)),
             rtol=rtol,
@@ -119,10 +135,9 @@ def sweep(
     with Clock() as clock:
         with _progress() as bar:
             task = bar.add_task("trajectories", total=planned.trajectories)
-            dataset = run(planned, progress=lambda done, _: bar.update(task, completed=done))
+            dataset = _run(planned, path, lambda done, _: bar.update(task, completed=done))
         dataset["off_span_law"] = ("width", _law(planned))
         dataset["off_span_law"].attrs["long_name"] = "wide-network law of the off-span distance"
-        _keep(lambda: save(dataset, path))
         with out.status("the same check on a mutant and a control"):
             verdict = claims.judge(
                 claim, claim.gather(dataset, allowance(planned, dataset)), "quick"
@@ -196,7 +211,7 @@ def verify(
 @app.command()
 def info() -> None:
     """Versions, devices, precision, and what is slow here and why."""
-    jax.config.update("jax_enable_x64", True)
+    _precision("float64")
     found = environment()
     table = Table(box=box.SIMPLE, show_header=False)
     for name, version in found["versions"].items():
@@ -204,6 +219,7 @@ def info() -> None:
     table.add_row("machine", f"{found['system']} {found['machine']}, {found['cpus']} CPUs")
     table.add_row("devices", ", ".join(found["devices"]) + f" ({found['backend']})")
     table.add_row("precision", "float64 here and in `jaxflow sweep`; your own code must enable it")
+    table.add_row("compiled programs", str(keep_programs() or "not kept"))
     out.print(table)
     for remark in remarks(found):
         out.print(f"- {remark}", highlight=False)
@@ -214,7 +230,7 @@ def remarks(found: dict[str, Any]) -> list[str]:
     lines = []
     if found["backend"] == "cpu":
         lines.append(
-            "No GPU: trajectories are solved in chunks of up to 64, which stay in cache. A GPU "
+            "No GPU: every core is a device here, with up to 64 trajectories side by side. A GPU "
             'pays from thousands of trajectories on; install with the extra "cuda" to use one.'
         )
     else:
@@ -225,7 +241,11 @@ def remarks(found: dict[str, Any]) -> list[str]:
         "Real data is stiff: an explicit solver's steps grow with the condition number of X^T X: "
         "take few samples of digits (12 is quick, 50 is not)."
     )
-    lines.append("The first solve of a shape compiles for several seconds; later ones do not.")
+    lines.append(
+        "The first solve of a shape compiles for several seconds; after that the program is kept. "
+        "In your own code every core is a device only after "
+        "jax.config.update('jax_num_cpu_devices', N), before the first computation."
+    )
     return lines
 
 
@@ -247,7 +267,23 @@ def parse_widths(text: str) -> list[int]:
         raise ValueError(shape) from None
     if min(values) < 1:
         raise ValueError(f"A width must be at least 1, got {min(values)}.")
+    if max(values) > WIDEST:
+        raise ValueError(f"A width may be at most {WIDEST:,}, got {max(values):,}.")
     return sorted(set(values))
+
+
+def _run(planned: Sweep, path: Path, progress: Callable[[int, int], None]) -> Any:
+    try:
+        return run(planned, store=path, progress=progress)
+    except KeyboardInterrupt:
+        err.print(
+            f"interrupted; the same command with [bold]--store {escape(str(path))}[/] goes on",
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(130) from None
+    except (ValueError, OSError) as error:
+        _fail(error)
 
 
 def _law(planned: Sweep) -> list[float]:
@@ -268,12 +304,8 @@ def _precision(name: str) -> None:
     if name not in ("float64", "float32"):
         raise ValueError(f"precision must be float64 or float32, got {name!r}.")
     jax.config.update("jax_enable_x64", name == "float64")
-
-
-def _drawable(widths: list[int]) -> list[int]:
-    if max(widths) > WIDEST:
-        raise ValueError(f"A width may be at most {WIDEST:,} here, got {max(widths):,}.")
-    return widths
+    use_all_cores()
+    keep_programs()
 
 
 def _seed(key: int) -> int:
@@ -297,7 +329,9 @@ def _destination(store: Path | None, name: str) -> Path:
         store = Path("runs") / f"{name}-{number}.zarr"
     if store.suffix != ".zarr":
         raise ValueError(f"The store must end in .zarr, got {store}.")
-    for path in (store, store.with_suffix(".png"), store.with_suffix(".json")):
+    if store.exists():  # to be gone on with, if it is the store of this sweep
+        return store
+    for path in (store.with_suffix(".png"), store.with_suffix(".json")):
         if path.exists():
             raise ValueError(f"{path} exists already: choose another --store, or move it away.")
     existing = next(parent for parent in store.absolute().parents if parent.exists())

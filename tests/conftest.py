@@ -6,6 +6,7 @@ import os
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 ).strip()
+os.environ["PJRT_NPROC"] = "4"  # threads for what both wait for
 
 import hypothesis
 import jax
@@ -14,6 +15,7 @@ import matplotlib
 import pytest
 
 jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_enable_compilation_cache", False)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 matplotlib.use("Agg")

@@ -22,7 +22,7 @@ from ..dynamics import until
 from ..networks import TwoLayerLinear
 from ..networks.init import Gaussian, Initialization
 from ..sweeps import Sweep, measures, run
-from ..sweeps.run import Progress
+from ..sweeps.run import BLOCK, Progress
 from .base import Claim, Evidence
 from .decide import universal
 
@@ -82,7 +82,8 @@ def attaining_sweep(sweep: Sweep) -> Sweep:
     least = Regression(data.X, Y)
     over = {"width": [data.outputs + data.rank]}
     seeds = min(64, sweep.trajectories)
-    return sweep.replace(data=least, init=Attaining(), over=over, seeds=seeds)
+    block = sweep.block or min(sweep.trajectories, BLOCK)
+    return sweep.replace(data=least, init=Attaining(), over=over, seeds=seeds, block=block)
 
 
 class Rate(Claim):
@@ -175,17 +176,14 @@ def allowance(sweep: Sweep, dataset: xr.Dataset) -> float:
     dtype = settings.rtol.dtype
     eps, rtol = float(jnp.finfo(dtype).eps), float(settings.rtol)
     other = rtol / 100 if rtol / 100 >= 50 * eps else min(100 * rtol, 0.1)
-    # One chunk of the same shape, by the same solver: the same compiled program.
-    chunk = int(dataset.attrs["chunk"])
+    # In the same shape and by the same solver: the same compiled program.
+    chunk, block = int(dataset.attrs["chunk"]), int(dataset.attrs["block"])
     seeds = max(1, min(sweep.seeds, chunk // len(sweep.cells)))
-    again = run(sweep.replace(seeds=seeds, rtol=other, solver=settings.solver, chunk=chunk))
-    change = np.abs((again["slack"] - dataset["slack"].isel(seed=slice(seeds))).values)
+    finer = sweep.replace(seeds=seeds, rtol=other, solver=settings.solver, chunk=chunk, block=block)
+    change = np.abs((run(finer)["slack"] - dataset["slack"].isel(seed=slice(seeds))).values)
     change = change[np.isfinite(change)]
-    start = dataset["log_excess_start"]
-    least = np.asarray(measures.roundoff(jnp.asarray(start.values)))[..., None]
-    promised = (dataset["bound_rate"] * dataset["t"]).transpose(*start.dims, "time").values
-    promised = np.min(promised, axis=-1, initial=np.inf, where=promised > least)
-    rounding = 8 * eps * (1 + np.abs(start.values)) / promised
+    start = np.abs(dataset["log_excess_start"].values)
+    rounding = 8 * eps * (1 + start) / dataset["least_decay"].values
     rounding = rounding[np.isfinite(rounding)]
     return 10 * float(change.max(initial=0)) + float(rounding.max(initial=0))
 

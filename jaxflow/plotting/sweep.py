@@ -1,5 +1,6 @@
 """Figures of a sweep over widths: loss against envelope, tightness, distance against width."""
 
+import math
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -21,6 +22,11 @@ def loss_against_envelope(dataset: xr.Dataset, ax: Axes) -> None:
     Medians over seeds with 5 to 95% bands, one colour a width.
     """
     widths = dataset["width"].values
+    if "log_excess" not in dataset:
+        text = "Only statistics were kept:\nrecord measures.curves() for this panel."
+        ax.set_axis_off()
+        ax.text(0, 0.9, text, va="top", color=MUTED, transform=ax.transAxes)
+        return
     fall = (dataset["log_excess_end"] - dataset["log_excess_start"]).values
     fall = fall[np.isfinite(fall)]
     if fall.size == 0 or fall.min() >= 0:
@@ -41,7 +47,7 @@ def loss_against_envelope(dataset: xr.Dataset, ax: Axes) -> None:
         low, middle, high = np.quantile(curves, [BANDS[0], 0.5, BANDS[1]], axis=0)
         ax.fill_between(grid, low, high, color=colour, alpha=0.18, linewidth=0)
         running = middle > depth / np.log(10) + 1e-6  # the rest has stopped
-        ax.plot(grid[running], middle[running], color=colour, label=f"{width:,}")
+        ax.plot(grid[running], middle[running], color=colour, label=width_label(width))
     ax.plot(grid, -grid / np.log(10), color=INK, linestyle=(0, (4, 2)), label="bound")
     ax.set_xlim(0, grid[-1])
     ax.set_ylim(depth / np.log(10), 0.5)
@@ -115,7 +121,7 @@ def distance_against_width(dataset: xr.Dataset, ax: Axes, fit: Exponent | None =
     ax.set_yscale("log")
     ax.xaxis.set_major_locator(FixedLocator(list(widths)))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticks(list(widths), [f"{w:,}" for w in widths], rotation=30)
+    ax.set_xticks(list(widths), [width_label(w) for w in widths], rotation=30)
     ax.set_xlabel("width $h$")
     ax.set_ylabel("distance to the min-norm solution")
     ax.set_title("Wide networks end near the min-norm solution")
@@ -126,6 +132,8 @@ def sweep_figure(
     dataset: xr.Dataset, *, fit: Exponent | None = None, title: str | None = None
 ) -> Figure:
     """The three panels of a width sweep that recorded `measures.standard()`.
+
+    The first panel needs `measures.curves()` as well.
 
     **Arguments:** the `dataset` of `jf.run`; the `fit` of `sweeps.summary.width_exponent`; a
     `title`.
@@ -140,6 +148,16 @@ def sweep_figure(
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return figure
+
+
+def width_label(width: int) -> str:
+    """A width as a number, or where that is long and it is a power of 2 or 10 as such."""
+    width = int(width)
+    for base in (2, 10):
+        power = round(math.log(width, base))
+        if width >= 10**6 and base**power == width:
+            return rf"${base}^{{{power}}}$"
+    return f"{width:,}" if width < 10**6 else f"{width:.1e}"
 
 
 def _bars(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -120,6 +120,21 @@ class RateSlack(Measure):
         return jnp.min(jnp.where(counts, ratio, jnp.inf)) - 1
 
 
+class LeastDecay(Measure):
+    """The least promised decay, `rate t`, at which the slack is taken: what rounding weighs on."""
+
+    name: ClassVar[str] = "least_decay"
+    rotation_free: ClassVar[bool] = True
+
+    def start(self, first: View) -> PyTree:
+        return first.log_excess, rate_bound(first.initial, first.data).rate
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        log_excess0, rate = fixed
+        promised = rate * ts
+        return jnp.min(jnp.where(promised > roundoff(log_excess0), promised, jnp.inf))
+
+
 def roundoff(log_excess: Any) -> Any:
     """The least decay that can be told from rounding of `log_excess`, to three digits."""
     size = jnp.where(jnp.isfinite(log_excess), jnp.abs(log_excess), 0)
@@ -133,9 +148,13 @@ def standard() -> tuple[Measure, ...]:
         BoundRate(),
         MeasuredRate(),
         RateSlack(),
+        LeastDecay(),
         OffSpanDistance(),
         InSpanDistance(),
         ImbalanceDrift(),
-        Times(),
-        LogExcess(),
     )
+
+
+def curves() -> tuple[Measure, ...]:
+    """The loss at all saved times, and the times: 16 bytes a save and trajectory."""
+    return Times(), LogExcess()

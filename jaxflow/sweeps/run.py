@@ -17,6 +17,7 @@ from .clock import Clock as Stopwatch
 from .files import whole
 from .fingerprint import fingerprint
 from .layout import Block, blocks, empty, extents, label, variables
+from .machine import devices
 from .plan import Cell, Sweep
 from .program import (
     Clock,
@@ -139,7 +140,7 @@ class Engine:
                 "or raise max_bytes."
             )
         self.total = total
-        self.devices = tuple(jax.local_devices())
+        self.devices = devices()
         self.chunk = sweep.chunk or slots_that_suit(state)
         fitting = 2 ** int(np.log2(max(BLOCK_BYTES // size, 1)))
         block = sweep.block or max(min(BLOCK, fitting), self.chunk)
