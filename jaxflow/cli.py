@@ -22,7 +22,7 @@ from .claims.min2021 import Rate, allowance, rate_sweep
 from .data import Regression
 from .networks.init import Gaussian
 from .plotting.tables import LEGEND, exponent_line, verdict_panel, width_table
-from .sweeps import Clock, Sweep, environment, measures, run
+from .sweeps import Clock, Sweep, environment, measures, refuse, run
 from .sweeps.files import whole
 from .sweeps.machine import keep_programs, use_all_cores
 from .sweeps.summary import by_width, width_exponent
@@ -122,7 +122,9 @@ def sweep(
             rtol=rtol,
             chunk=chunk,
         )
-        return planned, _destination(store, Path(data).stem)
+        path = _destination(store, Path(data).stem)
+        refuse(planned, path)
+        return planned, path
 
     planned, path = _checked(plan)
     problem = planned.cells[0].data

@@ -150,7 +150,7 @@ def sweep_figure(
     return figure
 
 
-def width_label(width: int) -> str:
+def width_label(width: Any) -> str:
     """A width as a number, or where that is long and it is a power of 2 or 10 as such."""
     width = int(width)
     for base in (2, 10):

@@ -37,7 +37,7 @@ def width_table(rows: list[WidthRow]) -> Table:
             f"{row.slack:.3f}",
             "-" if math.isnan(row.within) else f"{100 * row.within:.4g}%",
             concise(row.off_span, row.off_span_error),
-            "-" if row.law is None else f"{row.law:.3f}",
+            "-" if row.law is None else f"{row.law:.3g}",
             f"{row.in_span:.0e}",
         )
         lines.append(line)

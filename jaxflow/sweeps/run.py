@@ -32,7 +32,7 @@ from .program import (
     slots_that_suit,
     submit,
 )
-from .store import Store
+from .store import Store, check
 from .versions import environment
 
 Progress = Callable[[int, int], None]  # (trajectories done, trajectories in all)
@@ -93,6 +93,13 @@ def run(
         }
     )
     return dataset
+
+
+def refuse(sweep: Sweep, store: str | os.PathLike[str] | None, *, max_bytes: int = 2**33) -> None:
+    """Raise the `ValueError` that `run` would raise, before any work."""
+    engine = Engine(sweep, max_bytes)
+    if store is not None:
+        check(store, fingerprint(sweep, engine.chunk, engine.block))
 
 
 def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:

@@ -58,17 +58,7 @@ class Store:
             except OSError:
                 if not (path / HIDDEN).exists():  # else another process was faster
                     raise
-        held = path / HIDDEN / "plan.json"
-        if not held.is_file():
-            raise ValueError(
-                f"{path} exists already and is not the store of a sweep: choose another path, or "
-                "move it away first."
-            )
-        differs = difference(json.loads(held.read_text()), plan)
-        if differs:
-            raise ValueError(
-                f"{path} holds another sweep: {differs}. Choose another path, or ask for the same."
-            )
+        check(path, plan)
         return cls(path, known)
 
     def intact(self, block: Block) -> bool:
@@ -159,9 +149,29 @@ def _create(
         if name == "status":
             array[...] = -1
     zarr.consolidate_metadata(path, zarr_format=2)
-    (path / HIDDEN / "blocks").mkdir(parents=True)
-    (path / HIDDEN / "locks").mkdir()
+    for part in ("", "blocks", "locks"):  # groups, so that nothing that lists them is surprised
+        folder = path / HIDDEN / part
+        folder.mkdir()
+        (folder / ".zgroup").write_text('{"zarr_format": 2}')
     (path / HIDDEN / "plan.json").write_text(json.dumps(plan, indent=1, sort_keys=True) + "\n")
+
+
+def check(path: str | os.PathLike[str], plan: dict[str, Any]) -> None:
+    """Raise `ValueError` unless what is at `path`, if anything, is the store of this plan."""
+    path = Path(path)
+    held = path / HIDDEN / "plan.json"
+    if not path.exists():
+        return
+    if not held.is_file():
+        raise ValueError(
+            f"{path} exists already and is not the store of a sweep: choose another path, or "
+            "move it away first."
+        )
+    differs = difference(json.loads(held.read_text()), plan)
+    if differs:
+        raise ValueError(
+            f"{path} holds another sweep: {differs}. Choose another path, or ask for the same."
+        )
 
 
 def difference(held: dict[str, Any], asked: dict[str, Any]) -> str:

@@ -20,7 +20,8 @@ WIDTHS = [8, 16, 32]
 @pytest.fixture(scope="module")
 def dataset():
     data = jf.data.gaussian(jr.key(0), 4, 8, 1)
-    return jf.run(rate_sweep(data, jf.init.Gaussian(), widths=WIDTHS, seeds=8, chunk=8))
+    kept = (*jf.measures.standard(), *jf.measures.curves())
+    return jf.run(rate_sweep(data, jf.init.Gaussian(), widths=WIDTHS, seeds=8, measures=kept))
 
 
 @pytest.fixture(autouse=True)

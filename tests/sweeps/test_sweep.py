@@ -19,7 +19,7 @@ from jaxflow.networks.init import (
     LambdaBalanced,
     Orthogonal,
 )
-from jaxflow.sweeps.measures import BoundTimes, Level, RateSlack, standard
+from jaxflow.sweeps.measures import BoundTimes, Level, RateSlack, curves, standard
 from jaxflow.sweeps.plan import vary
 from jaxflow.sweeps.run import draw
 from jaxflow.theory import bias_law
@@ -293,7 +293,7 @@ def test_bad_plans(changes, match):
 def full():
     """Everything there is to measure, on the clock of the bound."""
     clock = BoundTimes(math.log(1e-6), saves=33)
-    measures = (*standard(), Product())
+    measures = (*standard(), *curves(), Product())
     return jf.run(plan(ts=clock, measures=measures, over={"width": [200]}))
 
 
@@ -315,7 +315,7 @@ def test_bound_times_follow_each_trajectory(full):
 
 
 def test_all_standard_measures_are_finite(full):
-    names = [measure.name for measure in standard()]
+    names = [measure.name for measure in (*standard(), *curves())]
     assert len(set(names)) == len(names)
     for name in names:
         assert np.all(np.isfinite(full[name])), name
