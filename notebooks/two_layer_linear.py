@@ -64,13 +64,14 @@ plt.show()
 # ## Where it ends
 #
 # `U V^T` ends at the min-norm solution plus something the data cannot see, `U₂ V^T`. Wide networks
-# make it small, like `h^(-1/2)`: the law below has no free constant.
+# make it small, like `h^(-1/2)`: the law below has no free constant. Width is free: a network of
+# width h has exactly the trajectory of one of width m + r, which is drawn directly.
 
 # %%
 sweep = jf.Sweep(
     data,
     jf.init.Gaussian(),
-    widths=[20, 80, 320, 1280, 5120],
+    widths=[20, 100, 1000, 10**5, 10**7, 10**9],
     seeds=64,
     key=key,
     until=jf.until.loss_ratio(1e-20),

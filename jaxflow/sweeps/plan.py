@@ -36,7 +36,10 @@ class Cell:
         digest = hashlib.sha256(text.encode()).digest()
         cell_key = jr.fold_in(key, int.from_bytes(digest[:4], "little"))
         which = np.arange(seeds) if isinstance(seeds, int) else seeds
-        return jax.vmap(lambda seed: jr.fold_in(cell_key, seed))(which.astype(np.uint32))
+        return _fold(cell_key, which.astype(np.uint32))
+
+
+_fold = jax.jit(jax.vmap(jr.fold_in, in_axes=(None, 0)))
 
 
 class Sweep:

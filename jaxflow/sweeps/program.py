@@ -153,6 +153,9 @@ def problem(drawing: Drawing, data: Regression) -> Regression:
     return data.rotated() if drawing.mode == "rotated" else data
 
 
+_problem = eqx.filter_jit(problem)
+
+
 def draw_one(drawing: Drawing, data: Regression, row: Rows) -> Any:
     """The network of one row."""
     arguments = dict(drawing.arguments)
@@ -250,7 +253,7 @@ def submit(
     count = np.asarray([len(hand) for hand in hands], np.int32)
     rows = take(group.rows, index[dealt])
     networks = draw(group.drawing, crew.devices, group.data, rows, count)
-    here = problem(group.drawing, group.data)
+    here = _problem(group.drawing, group.data)
     result = _solve(crew, here, clock, settings, networks, count)
     real = np.concatenate([d * length + np.arange(len(hand)) for d, hand in enumerate(hands)])
     order = np.argsort(np.concatenate(hands), kind="stable")

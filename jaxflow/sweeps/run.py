@@ -90,6 +90,8 @@ def run(
             "chunk": engine.chunk,
             "block": engine.block,
             "waste": engine.lockstep / max(engine.steps, 1),
+            "seconds_solving": engine.solving,
+            "seconds_storing": engine.storing,
         }
     )
     return dataset
@@ -161,6 +163,7 @@ class Engine:
         self.crew = Crew(self.devices, min(self.chunk, _rounded(share, 8)))
         self.length = self._length(room, self.crew.slots)
         self.steps = self.lockstep = 0
+        self.solving = self.storing = 0.0  # seconds for devices, and for the disk
         self.done = 0
 
     # Where results go
@@ -208,8 +211,10 @@ class Engine:
 
         def keep(block: Block, values: dict[str, np.ndarray]) -> None:
             nonlocal started
+            begun = time.perf_counter()
             store.write(block, values)
             now = time.perf_counter()
+            self.storing += now - begun
             store.log(block=block.number, seconds=now - started)
             started = now
             claims.pop(block.number).close()
@@ -261,7 +266,9 @@ class Engine:
         for group in groups(self.sweep, cells, seeds):
             settings = self.sweep.settings(group.data.X.dtype)
             times = clock(self.sweep, group.data)
+            start = time.perf_counter()  # on CPU the call itself takes the time
             pending = submit(self.crew, group, times, settings, self.length)
+            self.solving += time.perf_counter() - start
             parts.append((group, times, settings, pending))
 
         def answer() -> dict[str, np.ndarray]:
@@ -280,7 +287,9 @@ class Engine:
         self, group: Group, times: Clock, settings: FlowSettings, pending: Pending
     ) -> dict[str, np.ndarray]:
         """The results of a group, its failures solved once more."""
+        start = time.perf_counter()
         values, lockstep = pending()
+        self.solving += time.perf_counter() - start
         self.steps += int(values["steps"].sum())
         self.lockstep += int(lockstep)
         values["retried"] = np.isin(values["status"], FAILED).astype(np.int8)

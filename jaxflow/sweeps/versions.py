@@ -1,5 +1,6 @@
 """What produced a result: software, host, device and precision."""
 
+import functools
 import os
 import platform
 from importlib import metadata
@@ -22,6 +23,11 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that numbers depend on."""
+    return dict(_versions())
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

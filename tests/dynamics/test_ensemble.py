@@ -1,0 +1,233 @@
+"""Many trajectories at once are the trajectories one by one."""
+
+import math
+from typing import ClassVar
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import jaxflow as jf
+from jaxflow.dynamics.crossing import Root
+from jaxflow.dynamics.ensemble import flows, summary
+from jaxflow.dynamics.flow import flow_settings, solve
+from jaxflow.networks import compress
+
+DATA = jf.data.gaussian(jr.key(3), 5, 12, 2)
+TS = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 20)])
+MEASURES = (
+    jf.measures.LogExcess(),
+    jf.measures.Times(),
+    jf.measures.Product(),
+    jf.measures.OffSpanDistance(),
+    jf.measures.ImbalanceDrift(along=True),
+)
+
+
+def networks(count=13, width=30, scale=1.0, data=DATA):
+    law = jf.init.Gaussian()
+    drawn = jax.vmap(lambda key: compress(law(key, data, width=width), data))(
+        jr.split(jr.key(1), count)
+    )
+    # From rich to lazy: trajectories of very different lengths.
+    sizes = scale * jnp.geomspace(0.05, 3.0, count)[:, None, None]
+    return jf.TwoLayerLinear(sizes * drawn.U, sizes * drawn.V)
+
+
+@eqx.filter_jit
+def together(nets, data, settings, count, ts=None, slots=8):
+    total = len(nets.V)
+    room = -(-total // slots) * slots
+    filled = jax.tree.map(lambda x: x[np.minimum(np.arange(room), total - 1)], nets)
+    out = flows(filled, data, lambda network, data: ts, settings, count, slots=slots)
+    lockstep = out.pop("lockstep")
+    return {name: value[:total] for name, value in out.items()}, lockstep
+
+
+@eqx.filter_jit
+def alone(nets, data, settings, ts=None):
+    return jax.vmap(lambda net: summary(solve(net, data, ts, settings)))(nets)
+
+
+def count_of(nets):
+    return jnp.asarray(len(nets.V), jnp.int32)
+
+
+@pytest.mark.parametrize(
+    "solver", [diffrax.Tsit5(), diffrax.Dopri5(), diffrax.Dopri8(), diffrax.Bosh3()]
+)
+def test_the_same_steps_and_values_as_alone(solver):
+    rtol = 1e-5 if isinstance(solver, diffrax.Bosh3) else 1e-8
+    settings = flow_settings(jnp.float64, measures=MEASURES, solver=solver, rtol=rtol)
+    nets, ts = networks(), jnp.asarray(TS)
+    many, lockstep = together(nets, DATA, settings, count_of(nets), ts)
+    each = alone(nets, DATA, settings, ts)
+    assert set(many) == set(each)
+    np.testing.assert_array_equal(many["status"], 0)
+    np.testing.assert_array_equal(many["steps"], each["steps"])
+    for name in each:
+        np.testing.assert_allclose(many[name], each[name], rtol=1e-9, atol=1e-12, err_msg=name)
+    assert lockstep[0] >= np.sum(many["steps"])
+
+
+def test_stops_are_located_as_well_as_alone():
+    settings = flow_settings(
+        jnp.float64, measures=MEASURES[:2], until=jf.until.loss_ratio(1e-20), rtol=1e-10
+    )
+    nets = networks()
+    many, _ = together(nets, DATA, settings, count_of(nets))
+    each = alone(nets, DATA, settings)
+    np.testing.assert_array_equal(many["status"], 1)
+    np.testing.assert_allclose(many["t_end"], each["t_end"], rtol=1e-9)
+    fall = many["log_excess_end"] - many["log_excess_start"]
+    np.testing.assert_allclose(fall, math.log(1e-20), rtol=0, atol=1e-10)
+    np.testing.assert_allclose(many["t"], each["t"], rtol=1e-9)
+    np.testing.assert_allclose(many["log_excess"], each["log_excess"], rtol=0, atol=1e-7)
+
+
+def test_stops_against_the_closed_form():
+    # Whitened data, spectral weights: u v of each mode is logistic, at any depth.
+    data = jf.Regression(np.eye(2), np.diag([1.0, 3.0]))
+    sizes = jnp.geomspace(0.01, 0.3, 9)
+    nets = jax.vmap(lambda a: jf.init.Spectral((a, a))(jr.key(0), data, width=2))(sizes)
+    for ratio in (1e-3, 1e-100):
+        settings = flow_settings(jnp.float64, until=jf.until.loss_ratio(ratio), rtol=1e-11)
+        many, _ = together(nets, data, settings, jnp.asarray(9, jnp.int32))
+        for i, a in enumerate(np.asarray(sizes)):
+            t = float(many["t_end"][i])
+            log = []
+            for s in (1.0, 3.0):  # s - uv = s (s - a^2) / (s - a^2 + a^2 e^(2 s t))
+                gap = math.log(s) + math.log(s - a**2)
+                log.append(gap - np.logaddexp(math.log(s - a**2), 2 * math.log(a) + 2 * s * t))
+            excess = math.log(0.5) + np.logaddexp(2 * log[0], 2 * log[1])
+            start = math.log(0.5 * ((1 - a**2) ** 2 + (3 - a**2) ** 2))
+            np.testing.assert_allclose(excess - start, math.log(ratio), rtol=1e-8)
+
+
+def test_company_order_and_room_do_not_matter():
+    settings = flow_settings(
+        jnp.float64, measures=MEASURES[:3], until=jf.until.loss_ratio(1e-6), rtol=1e-8
+    )
+    nets, ts = networks(), jnp.asarray(TS)
+    order = np.random.default_rng(0).permutation(len(nets.V))
+    shuffled = jax.tree.map(lambda leaf: leaf[order], nets)
+    one, _ = together(nets, DATA, settings, count_of(nets), ts)
+    other, _ = together(shuffled, DATA, settings, count_of(nets), ts)
+    for name in one:
+        np.testing.assert_array_equal(one[name][order], other[name], err_msg=name)
+    wide, _ = together(nets, DATA, settings, count_of(nets), ts, slots=16)
+    for name in one:
+        np.testing.assert_allclose(one[name], wide[name], rtol=1e-12, atol=1e-14, err_msg=name)
+
+
+def test_filling_is_not_solved():
+    settings = flow_settings(jnp.float64, until=jf.until.loss_ratio(1e-6))
+    nets = networks(24)
+    whole, lockstep = together(nets, DATA, settings, jnp.asarray(24, jnp.int32))
+    some, less = together(nets, DATA, settings, jnp.asarray(5, jnp.int32))
+    for name in whole:
+        np.testing.assert_array_equal(whole[name][:5], some[name][:5], err_msg=name)
+    assert np.sum(some["steps"]) == np.sum(whole["steps"][:5])
+    assert less[0] < lockstep[0]
+
+
+def test_ends_of_every_kind():
+    ratio = jf.until.loss_ratio(1e-4)
+    nets, ts = networks(), jnp.asarray(TS)
+    nothing = jnp.zeros(1)
+    for settings, grid in [
+        (flow_settings(jnp.float64, until=ratio), ts),  # some stop, some do not
+        (flow_settings(jnp.float64, until=ratio, max_steps=20), None),
+        (flow_settings(jnp.float64), nothing),
+        (flow_settings(jnp.float64, until=ratio), nothing),
+    ]:
+        many, _ = together(nets, DATA, settings, count_of(nets), grid)
+        each = alone(nets, DATA, settings, grid)
+        np.testing.assert_array_equal(many["status"], each["status"])
+        np.testing.assert_allclose(many["t_end"], each["t_end"], rtol=1e-9)
+
+
+def test_what_overflows_is_reported_and_harms_nobody():
+    settings = flow_settings(jnp.float64, until=jf.until.loss_ratio(1e-4), max_steps=5000)
+    nets = networks()
+    clean, _ = together(nets, DATA, settings, count_of(nets))
+    bad = eqx.tree_at(lambda n: n.V, nets, nets.V.at[3].set(jnp.nan).at[7].set(1e200))
+    mixed, _ = together(bad, DATA, settings, count_of(nets))
+    assert mixed["status"][3] == mixed["status"][7] == 3
+    fine = np.delete(np.arange(len(nets.V)), [3, 7])
+    for name in clean:
+        np.testing.assert_array_equal(clean[name][fine], mixed[name][fine], err_msg=name)
+
+
+def test_a_minimum_stops_at_once():
+    net = jf.TwoLayerLinear(jnp.concatenate([DATA.min_norm, jnp.zeros((12, 1))], 1), jnp.eye(2, 3))
+    nets = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), net)
+    exact = jf.Regression(DATA.X, np.asarray(DATA.X @ net.product))
+    settings = flow_settings(jnp.float64, until=jf.until.excess(1e-6))
+    many, _ = together(nets, exact, settings, jnp.asarray(3, jnp.int32))
+    np.testing.assert_array_equal(many["status"], 1)
+
+
+class Flat(jf.until.Until):
+    """A rule that is met in a jump."""
+
+    at: float
+
+    def __call__(self, t, view, first):
+        return jnp.where(t >= jnp.asarray(self.at, t.dtype), -1.0, 1.0).astype(t.dtype)
+
+
+class Slow(jf.until.Until):
+    """A rule that touches zero with a high power."""
+
+    at: float
+    rotation_free: ClassVar[bool] = True
+
+    def __call__(self, t, view, first):
+        return (jnp.asarray(self.at, t.dtype) - t) ** 5
+
+
+@pytest.mark.parametrize(("rule", "close"), [(Flat, 1e-12), (Slow, 1e-2)])
+def test_rules_that_are_hard_to_locate(rule, close):
+    nets = networks(5)
+    settings = flow_settings(jnp.float64, until=rule(0.123))
+    many, _ = together(nets, DATA, settings, count_of(nets))
+    np.testing.assert_array_equal(many["status"], 1)
+    np.testing.assert_allclose(many["t_end"], 0.123, rtol=close)
+
+
+@pytest.mark.parametrize("power", [1, 2, 3, 9])
+def test_the_search_closes_in_on_a_root(power):
+    def value(t):
+        return 0.3**power - t**power
+
+    t, goal = jnp.zeros(1), jnp.ones(1)
+    root = Root.at(t, value(t))
+    for _ in range(120):
+        root, met, searching = root.narrow(jnp.ones(1, bool), t, goal, value(goal))
+        if met[0]:
+            break
+        assert searching[0]
+        assert root.low[0] <= 0.3 <= root.high[0]
+        goal = root.guess()
+    assert met[0]
+    np.testing.assert_allclose(goal, 0.3, rtol=1e-12)
+
+
+@pytest.mark.parametrize("x64", [True, False])
+def test_single_precision(x64):
+    with jax.enable_x64(x64):
+        data = jf.Regression(np.asarray(DATA.X, np.float32), np.asarray(DATA.Y, np.float32))
+        nets = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float32), networks())
+        settings = flow_settings(
+            jnp.float32, until=jf.until.loss_ratio(1e-6), measures=MEASURES[:2]
+        )
+        many, _ = together(nets, data, settings, count_of(nets))
+        assert many["t_end"].dtype == many["log_excess"].dtype == jnp.float32
+        np.testing.assert_array_equal(many["status"], 1)
+        each = alone(nets, data, settings)
+        np.testing.assert_allclose(many["t_end"], each["t_end"], rtol=2e-4)
