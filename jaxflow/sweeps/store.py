@@ -133,6 +133,7 @@ def _create(
     """An empty store. Version 2 of the format: version 3 warns of text and of consolidation."""
     frame = label(sweep, {}, {})
     frame.attrs["settings"] = json.dumps(sweep.describe())
+    frame.attrs["versions"] = json.dumps(plan["versions"])
     frame.to_zarr(path, mode="w", zarr_format=2, consolidated=False)
     group = zarr.open_group(path, mode="r+")
     for name, variable in known.items():

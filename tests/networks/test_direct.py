@@ -6,6 +6,7 @@ import jax.random as jr
 import numpy as np
 import optax
 import pytest
+from jax.extend.core import jaxprs_in_params
 from scipy import stats
 
 import jaxflow as jf
@@ -36,6 +37,8 @@ class Drawn(Initialization):
 
 class Wrong(Gaussian):
     """A factor with chi_h all along its diagonal."""
+
+    width_free = False
 
     def _span(self, key, data, width):
         V, U1, su, rest = super()._span(key, data, width)
@@ -174,7 +177,7 @@ def shapes_in(jaxpr):
     for equation in jaxpr.eqns:
         for variable in equation.outvars:
             yield variable.aval.shape
-        for inner in jax.core.jaxprs_in_params(equation.params):
+        for inner in jaxprs_in_params(equation.params):
             yield from shapes_in(inner)
 
 
