@@ -70,8 +70,11 @@ def test_the_same_steps_and_values_as_alone(solver):
     np.testing.assert_array_equal(many["status"], 0)
     # The last step may be cut in two.
     assert np.max(np.abs(many["steps"] - each["steps"])) <= 1
-    for name in set(each) - {"steps"}:
-        np.testing.assert_allclose(many[name], each[name], rtol=1e-9, atol=1e-12, err_msg=name)
+    errors = {"discrepancy", "imbalance_drift"}  # of the integration: both small, not the same
+    for name in errors:
+        assert np.max(many[name]) < 10 * rtol
+    for name in set(each) - {"steps"} - errors:
+        np.testing.assert_allclose(many[name], each[name], rtol=rtol, atol=rtol, err_msg=name)
     assert int(lockstep[0]) >= int(np.sum(many["steps"]))
 
 
