@@ -246,7 +246,7 @@ def remarks(found: dict[str, Any]) -> list[str]:
     lines.append(
         "The first solve of a shape compiles for several seconds; after that the program is kept. "
         "In your own code every core is a device only after "
-        "jax.config.update('jax_num_cpu_devices', N), before the first computation."
+        "jf.use_all_cores(), called before the first computation."
     )
     return lines
 
