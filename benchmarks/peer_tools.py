@@ -27,9 +27,7 @@ BEYOND = 1.05  # an event that never fires ends its run at this multiple of the 
 CLOSE = 1.1  # without an event: reached, if the loss at the reference's time is this close
 STEP = 4.5e-4  # of descent, in fastest time scales at the start: the paper's, appendix A.2
 CORES = 2
-SIDE_BY_SIDE = (
-    3e6  # bytes of state in a batch of PyTorch, from 4 seeds up to 64: it is slower beyond
-)
+SIDE_BY_SIDE = 3e6  # bytes of state in a batch of PyTorch, 4 to 64 seeds: it is slower beyond
 
 
 class Tool(NamedTuple):

@@ -276,7 +276,7 @@ def parse_widths(text: str) -> list[int]:
 
 def _run(planned: Sweep, path: Path, progress: Callable[[int, int], None]) -> Any:
     try:
-        return run(planned, store=path, progress=progress)
+        return _checked(lambda: run(planned, store=path, progress=progress))
     except KeyboardInterrupt:
         err.print(
             f"interrupted; the same command with [bold]--store {escape(str(path))}[/] goes on",
@@ -284,8 +284,6 @@ def _run(planned: Sweep, path: Path, progress: Callable[[int, int], None]) -> An
             soft_wrap=True,
         )
         raise typer.Exit(130) from None
-    except (ValueError, OSError) as error:
-        _fail(error)
 
 
 def _law(planned: Sweep) -> list[float]:

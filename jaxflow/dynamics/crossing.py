@@ -53,16 +53,12 @@ class Root(eqx.Module):
         close = (jnp.abs(value) <= 512 * eps * self.value) | (
             root.high - root.low <= 64 * eps * root.high
         )
-        met = (late | early) & close
-        searching = (late | early) & ~close
+        found = late | early
         # Where an ordinary step was made, the next one starts there.
-        moved = taken & ~late & ~early
+        moved = taken & ~found
         begun = Root.at(goal, value)
-        return (
-            jax.tree.map(lambda a, b: jnp.where(moved, a, b), begun, root),
-            met,
-            searching | (on & ~met),
-        )
+        root = jax.tree.map(lambda a, b: jnp.where(moved, a, b), begun, root)
+        return root, found & close, found & ~close
 
     def guess(self) -> Array:
         """The next time to try, inside the bracket."""

@@ -8,7 +8,6 @@ same steps several times faster.
 from typing import Any
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
@@ -72,18 +71,11 @@ def probe(
 
 def _shared(networks: PyTree, data: Regression, settings: FlowSettings) -> Formulation | None:
     """The formulation, if it holds nothing of a single network and an explicit solver serves."""
-    found: list[Formulation] = []
-
-    def look(network: Any) -> None:
-        found.append(choose(settings.formulation, network, data, settings.loss))
-
-    eqx.filter_eval_shape(look, jax.tree.map(lambda leaf: leaf[0], networks))
+    first: Any = jax.tree.map(lambda leaf: leaf[0], networks)
+    form = choose(settings.formulation, first, data, settings.loss)
     explicit = isinstance(settings.solver, diffrax.AbstractERK)
     tableau: Any = getattr(settings.solver, "tableau", None)
-    if not (type(found[0]).side_by_side and explicit and tableau.b_error is not None):
-        return None
-    one: Any = jax.tree.map(lambda leaf: leaf[0], networks)
-    return choose(settings.formulation, one, data, settings.loss)
+    return form if form.side_by_side and explicit and tableau.b_error is not None else None
 
 
 def summary(solution: Solution) -> dict[str, Array]:

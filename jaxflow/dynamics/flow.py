@@ -269,16 +269,9 @@ def _package(
     t1, y1 = t_end[0], jax.tree.map(lambda leaf: leaf[0], y_end)
     last = View(form, y1, network)
     log_excess1, saved1 = read(t1, y1, None)
-    # Diffrax leaves slots beyond the end at infinity: the trajectory stays where it ended.
+    # Diffrax leaves slots beyond the end at infinity.
     beyond = ~jnp.isfinite(ts) | (ts > t1)
-
-    def hold(values: Array, final: Array) -> Array:
-        mask = beyond.reshape(beyond.shape + (1,) * (values.ndim - 1))
-        return jnp.where(mask, final[None], values)
-
-    ts = jnp.where(beyond, t1, ts)
-    log_excess = hold(log_excess, log_excess1)
-    saved = jax.tree.map(hold, saved, saved1)
+    ts, log_excess, saved = hold(beyond, (ts, log_excess, saved), (t1, log_excess1, saved1))
     measures = {
         m.name: m.finish(ts, s, last, f)
         for m, s, f in zip(settings.measures, saved, fixed, strict=True)
@@ -301,6 +294,13 @@ def _package(
             "initial_log_excess": first.log_excess,
             "discrepancy": last.discrepancy,
         },
+    )
+
+
+def hold(beyond: Array, values: PyTree[Array], final: PyTree[Array]) -> PyTree[Array]:
+    """The values by saved time, where `beyond` the end the final ones: a trajectory stays there."""
+    return jax.tree.map(
+        lambda v, end: jnp.where(beyond.reshape(-1, *[1] * end.ndim), end[None], v), values, final
     )
 
 

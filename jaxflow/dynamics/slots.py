@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from ..data import Regression
 from .control import BlockController, control
 from .crossing import Root
-from .flow import FlowSettings, horizon
+from .flow import FlowSettings, hold, horizon
 from .formulations import Formulation
 from .formulations.base import all_finite
 from .measures import Measure
@@ -124,6 +124,8 @@ class Loop:
         else:
             value = self.value(s.index, s.goal, y1)
             root, met, searching = s.root.narrow(running & keep, s.t, s.goal, value)
+            # A slot that waits for its next trajectory keeps the last one as it was left.
+            met, searching = met & running, searching & running
         moved = met | (running & keep & ~searching)
         saves, saved = self.save(saved, s, ks, moved, s.goal)
         k1 = ks[-1] if self.tableau.fsal else form.field(None, y1, None)
@@ -330,14 +332,8 @@ def kept(
     first, last = View(form, start, network), View(form, left.y, network)
     fixed = [m.start(first) for m in measures]
     final = [m.update(left.t, last, f) for m, f in zip(measures, fixed, strict=True)]
-    # The trajectory stays where it ended.
     beyond = jnp.arange(len(ts), dtype=INT) >= left.saves
-    ts = jnp.where(beyond, left.t, ts)
-    saved = jax.tree.map(
-        lambda values, value: jnp.where(beyond.reshape(-1, *[1] * value.ndim), value[None], values),
-        saved,
-        final,
-    )
+    ts, saved = hold(beyond, (ts, saved), (left.t, final))
     return {
         "status": jnp.where(all_finite(left.y), left.status, NOT_FINITE).astype(jnp.int8),
         "t_end": left.t,

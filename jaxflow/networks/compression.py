@@ -1,6 +1,7 @@
 """Width is free: the exact reduction of a two-layer linear network to width m + r."""
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from ..data import Regression
 from .base import best_fit, compress
@@ -23,13 +24,17 @@ def rotate(network: TwoLayerLinear, data: Regression) -> TwoLayerLinear:
     the span, so that the norm of `U2 V^T` is kept at all times, and with it every distance.
     """
     V, U1 = span_factors(network, data)
-    features = data.rotated().features
-    if features == data.rank:
-        return TwoLayerLinear(U1, V)
     _, s, Vt = jnp.linalg.svd(network.U - data.right @ U1, full_matrices=False)
-    R = (s[:, None] * Vt)[: features - data.rank]  # of no higher rank
-    fill = features - data.rank - len(R)
-    return TwoLayerLinear(jnp.concatenate([U1, jnp.pad(R, ((0, fill), (0, 0)))]), V)
+    return on_rotated(V, U1, s[:, None] * Vt, data)
+
+
+def on_rotated(
+    V: Float[Array, "m h"], U1: Float[Array, "r h"], R: Float[Array, "k h"], data: Regression
+) -> TwoLayerLinear:
+    """The network on `data.rotated()` with `U1` on the span, and R, of whatever rows, beside it."""
+    rest = data.rotated().features - data.rank
+    R = R[:rest]  # of no higher rank
+    return TwoLayerLinear(jnp.concatenate([U1, jnp.pad(R, ((0, rest - len(R)), (0, 0)))]), V)
 
 
 @best_fit.register

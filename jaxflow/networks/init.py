@@ -17,9 +17,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..data import Regression, orthonormal
 from .base import compress
-from .compression import rotate
+from .compression import on_rotated, rotate
 from .two_layer_linear import TwoLayerLinear
-from .wishart import bartlett
+from .wishart import bartlett, real
 
 
 class Initialization(eqx.Module):
@@ -142,12 +142,8 @@ class Gaussian(Initialization):
         (k, D - r) Gaussian matrix: all norms of `U2 V^T`, at all times, are those of `R V^T`.
         """
         V, U1, su, rest_key = self._span(key, data, width)
-        beyond = data.features - data.rank
-        if not beyond:
-            return TwoLayerLinear(U1, V)
-        R = su * bartlett(rest_key, V.shape[1], beyond, V.dtype).T
-        fill = data.rotated().features - data.rank - len(R)
-        return TwoLayerLinear(jnp.concatenate([U1, jnp.pad(R, ((0, fill), (0, 0)))]), V)
+        L = bartlett(rest_key, V.shape[1], data.features - data.rank, V.dtype)
+        return on_rotated(V, U1, su * L.T, data)
 
     def _span(
         self, key: PRNGKeyArray, data: Regression, width: Any
@@ -266,7 +262,7 @@ class Orthogonal(Initialization):
         width = self._width(data, width)
         dtype = data.X.dtype
         su, sv = (jnp.asarray(s, dtype) for s in self.law.scales(width))
-        root = jnp.sqrt(jnp.asarray(float(width) if isinstance(width, int) else width, dtype))
+        root = jnp.sqrt(real(width, dtype))
         rows = jnp.eye(m + r, dtype=dtype)
         return TwoLayerLinear(data.right @ (su * root * rows[m:]), sv * root * rows[:m])
 

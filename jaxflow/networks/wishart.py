@@ -23,9 +23,12 @@ def bartlett(key: PRNGKeyArray, rows: int, width: Any, dtype: DTypeLike) -> Floa
     k = min(rows, width) if isinstance(width, int) else rows
     low_key, diagonal_key = jr.split(key)
     low = jnp.tril(jr.normal(low_key, (rows, k), dtype), -1)
-    freedom = jnp.asarray(float(width) if isinstance(width, int) else width, dtype) - jnp.arange(
-        k, dtype=dtype
-    )
+    freedom = real(width, dtype) - jnp.arange(k, dtype=dtype)
     # chi^2 with d degrees of freedom is twice a Gamma(d / 2).
     diagonal = jnp.sqrt(2 * jr.gamma(diagonal_key, 0.5 * freedom, dtype=dtype))
     return low.at[jnp.arange(k), jnp.arange(k)].set(diagonal)
+
+
+def real(value: Any, dtype: DTypeLike) -> Array:
+    """A number as an array of this dtype; Python integers beyond int64 are widths too."""
+    return jnp.asarray(float(value) if isinstance(value, int) else value, dtype)

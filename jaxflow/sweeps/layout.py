@@ -70,11 +70,11 @@ class Variable:
     shape: tuple[int, ...]
     dtype: np.dtype
     attributes: dict[str, Any]
+    missing: Any  # what an entry reads as that was not run
 
-    @property
-    def missing(self) -> Any:
-        """What an entry reads as that was not run."""
-        return np.nan if self.dtype.kind == "f" else 0
+    def empty(self) -> np.ndarray:
+        """The array, nothing of it run."""
+        return np.full(self.shape, self.missing, self.dtype)
 
 
 def variables(sweep: Sweep, kept: dict[str, Any]) -> dict[str, Variable]:
@@ -87,17 +87,16 @@ def variables(sweep: Sweep, kept: dict[str, Any]) -> dict[str, Variable]:
     out = {}
     for name, leaf in kept.items():
         attributes: dict[str, Any] = {"long_name": texts[name]}
+        missing = np.nan if np.dtype(leaf.dtype).kind == "f" else 0
         if name == "status":
+            missing = -1
             attributes["flag_values"] = [-1, *range(len(RESULT_NAMES))]
             attributes["flag_meanings"] = " ".join(["not_run", *RESULT_NAMES])
         axes = (*sweep.axes, "seed", *dims[name])
-        out[name] = Variable(axes, (*sweep.shape, *leaf.shape), np.dtype(leaf.dtype), attributes)
+        out[name] = Variable(
+            axes, (*sweep.shape, *leaf.shape), np.dtype(leaf.dtype), attributes, missing
+        )
     return out
-
-
-def empty(variable: Variable, status: bool) -> np.ndarray:
-    """An array of trajectories that were not run."""
-    return np.full(variable.shape, -1 if status else variable.missing, variable.dtype)
 
 
 def label(sweep: Sweep, arrays: dict[str, np.ndarray], known: dict[str, Variable]) -> xr.Dataset:

@@ -93,7 +93,22 @@ class LimitRate(Measure):
         return limit_rate(last.network, last.data)
 
 
-class RateSlack(Measure):
+class _Promised(Measure):
+    """What the rate bound promises by every saved time."""
+
+    rotation_free: ClassVar[bool] = True
+
+    def start(self, first: View) -> PyTree:
+        return first.log_excess, rate_bound(first.initial, first.data).rate
+
+    @staticmethod
+    def promise(ts: Array, fixed: PyTree) -> tuple[Array, Array]:
+        """The decay `rate t`, and where rounding of `log(L - L*)` does not outweigh it."""
+        log_excess0, rate = fixed
+        return rate * ts, rate * ts > roundoff(log_excess0)
+
+
+class RateSlack(_Promised):
     r"""By how much the trajectory beats `exp(-rate t)`, at its tightest.
 
     `min over saved t of log(excess(0) / excess(t)) / (rate t) - 1`, over the times at which the
@@ -103,36 +118,24 @@ class RateSlack(Measure):
     """
 
     name: ClassVar[str] = "slack"
-    rotation_free: ClassVar[bool] = True
-
-    def start(self, first: View) -> PyTree:
-        return first.log_excess, rate_bound(first.initial, first.data).rate
 
     def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
         return view.log_excess
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
-        log_excess0, rate = fixed
-        promised = rate * ts
-        # Earlier, rounding of log(L - L*) would outweigh the decay.
-        counts = promised > roundoff(log_excess0)
-        ratio = (log_excess0 - saved) / jnp.where(counts, promised, 1)
+        promised, counts = self.promise(ts, fixed)
+        ratio = (fixed[0] - saved) / jnp.where(counts, promised, 1)
         return jnp.min(jnp.where(counts, ratio, jnp.inf)) - 1
 
 
-class LeastDecay(Measure):
+class LeastDecay(_Promised):
     """The least promised decay, `rate t`, at which the slack is taken: what rounding weighs on."""
 
     name: ClassVar[str] = "least_decay"
-    rotation_free: ClassVar[bool] = True
-
-    def start(self, first: View) -> PyTree:
-        return first.log_excess, rate_bound(first.initial, first.data).rate
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
-        log_excess0, rate = fixed
-        promised = rate * ts
-        return jnp.min(jnp.where(promised > roundoff(log_excess0), promised, jnp.inf))
+        promised, counts = self.promise(ts, fixed)
+        return jnp.min(jnp.where(counts, promised, jnp.inf))
 
 
 def roundoff(log_excess: Any) -> Any:

@@ -67,7 +67,7 @@ class Group:
     places: np.ndarray
 
 
-class Clock(eqx.Module):
+class SavedTimes(eqx.Module):
     """The saved times of a trajectory, from what the sweep was given."""
 
     ts: Any
@@ -81,13 +81,13 @@ class Clock(eqx.Module):
         return self.ts
 
 
-def clock(sweep: Sweep, data: Regression) -> Clock:
-    """The clock of a sweep on this data, with arrays where values may vary."""
+def saved_times(sweep: Sweep, data: Regression) -> SavedTimes:
+    """The saved times of a sweep on this data, with arrays where values may vary."""
     dtype = data.X.dtype
     ts = sweep.ts
     if ts is not None and not callable(ts):
         ts = jnp.atleast_1d(jnp.asarray(ts, dtype))
-    return as_arrays(Clock(ts, sweep.t1), dtype)
+    return as_arrays(SavedTimes(ts, sweep.t1), dtype)
 
 
 def mode(sweep: Sweep) -> str:
@@ -148,12 +148,10 @@ def take(rows: Rows, index: np.ndarray) -> Rows:
     return jax.tree.map(lambda x: x[index] if eqx.is_array_like(x) else x, rows)
 
 
+@eqx.filter_jit
 def problem(drawing: Drawing, data: Regression) -> Regression:
     """The data that the drawn networks learn from."""
     return data.rotated() if drawing.mode == "rotated" else data
-
-
-_problem = eqx.filter_jit(problem)
 
 
 def draw_one(drawing: Drawing, data: Regression, row: Rows) -> Any:
@@ -221,14 +219,19 @@ def draw(
 
 @eqx.filter_jit
 def _solve(
-    crew: Crew, data: Regression, clock: Clock, settings: FlowSettings, networks: PyTree, count: Any
+    crew: Crew,
+    data: Regression,
+    times: SavedTimes,
+    settings: FlowSettings,
+    networks: PyTree,
+    count: Any,
 ) -> dict[str, Any]:
     def work(shared: Any, split: Any) -> dict[str, Any]:
-        data, clock, settings = shared
+        data, times, settings = shared
         networks, count = split
-        return flows(networks, data, clock, settings, count[0], slots=crew.slots)
+        return flows(networks, data, times, settings, count[0], slots=crew.slots)
 
-    return _spread(crew.devices, work, (data, clock, settings), (networks, count))
+    return _spread(crew.devices, work, (data, times, settings), (networks, count))
 
 
 Pending = Callable[[], tuple[dict[str, np.ndarray], float]]
@@ -237,7 +240,7 @@ Pending = Callable[[], tuple[dict[str, np.ndarray], float]]
 def submit(
     crew: Crew,
     group: Group,
-    clock: Clock,
+    times: SavedTimes,
     settings: FlowSettings,
     length: int,
     index: np.ndarray | None = None,
@@ -253,8 +256,8 @@ def submit(
     count = np.asarray([len(hand) for hand in hands], np.int32)
     rows = take(group.rows, index[dealt])
     networks = draw(group.drawing, crew.devices, group.data, rows, count)
-    here = _problem(group.drawing, group.data)
-    result = _solve(crew, here, clock, settings, networks, count)
+    here = problem(group.drawing, group.data)
+    result = _solve(crew, here, times, settings, networks, count)
     real = np.concatenate([d * length + np.arange(len(hand)) for d, hand in enumerate(hands)])
     order = np.argsort(np.concatenate(hands), kind="stable")
 
@@ -270,7 +273,7 @@ def shapes(sweep: Sweep, cell: Cell) -> tuple[dict[str, Any], int, int]:
     """What is kept of one trajectory of a cell; the bytes of its state, and of all it needs."""
     settings = sweep.settings(cell.data.X.dtype)
     (group,) = groups(sweep, [cell], np.zeros(1, np.uint32))
-    times = clock(sweep, cell.data)
+    times = saved_times(sweep, cell.data)
 
     def look(row: Rows, data: Regression) -> Any:
         network = draw_one(group.drawing, data, row)

@@ -5,7 +5,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import IO, Any
 
 import jax
@@ -13,20 +12,19 @@ import numpy as np
 import xarray as xr
 
 from ..dynamics.flow import FlowSettings
-from .clock import Clock as Stopwatch
-from .files import whole
+from .clock import Clock
 from .fingerprint import fingerprint
-from .layout import Block, blocks, empty, extents, label, variables
+from .layout import Block, blocks, extents, label, variables
 from .machine import devices
 from .plan import Cell, Sweep
 from .program import (
-    Clock,
     Crew,
     Group,
     Pending,
-    clock,
+    SavedTimes,
     draw as draw_rows,
     groups,
+    saved_times,
     second_try,
     shapes,
     slots_that_suit,
@@ -38,6 +36,7 @@ from .versions import environment
 Progress = Callable[[int, int], None]  # (trajectories done, trajectories in all)
 
 BLOCK, BLOCK_BYTES = 2**14, 2**27  # trajectories of a block, and bytes they need, at most
+MAX_BYTES = 2**33  # of a result, unless told otherwise
 RETRY_SLOTS = 8
 FAILED = (2, 3)  # max_steps_reached, not_finite
 WAIT = 0.2  # seconds between two looks at blocks that other processes work on
@@ -48,7 +47,7 @@ def run(
     *,
     store: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
-    max_bytes: int = 2**33,
+    max_bytes: int = MAX_BYTES,
 ) -> xr.Dataset:
     """Run every trajectory of a sweep.
 
@@ -74,7 +73,7 @@ def run(
     **Raises:** `ValueError` if `store` is something else or the store of another plan, or if the
     result would be too large.
     """
-    with Stopwatch() as watch:
+    with Clock() as watch:
         engine = Engine(sweep, max_bytes)
         if store is None:
             arrays = engine.in_memory(progress)
@@ -97,19 +96,13 @@ def run(
     return dataset
 
 
-def refuse(sweep: Sweep, store: str | os.PathLike[str] | None, *, max_bytes: int = 2**33) -> None:
+def refuse(
+    sweep: Sweep, store: str | os.PathLike[str] | None, *, max_bytes: int = MAX_BYTES
+) -> None:
     """Raise the `ValueError` that `run` would raise, before any work."""
     engine = Engine(sweep, max_bytes)
     if store is not None:
         check(store, fingerprint(sweep, engine.chunk, engine.block))
-
-
-def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
-    """Write a dataset as a Zarr directory that appears whole or not at all."""
-    if Path(path).exists():
-        raise ValueError(f"{path} exists already: choose another path, or move it away first.")
-    with whole(path) as partial:
-        dataset.to_zarr(partial, mode="w", zarr_format=2)
 
 
 def draw(sweep: Sweep, cell: Cell) -> Any:
@@ -172,7 +165,7 @@ class Engine:
         """All blocks, in arrays."""
         if jax.process_count() > 1:
             raise ValueError("Several processes share a store: give run(..., store=...).")
-        arrays = {n: empty(v, n == "status") for n, v in self.known.items()}
+        arrays = {n: v.empty() for n, v in self.known.items()}
 
         def keep(block: Block, values: dict[str, np.ndarray]) -> None:
             for name, value in values.items():
@@ -265,7 +258,7 @@ class Engine:
         parts = []
         for group in groups(self.sweep, cells, seeds):
             settings = self.sweep.settings(group.data.X.dtype)
-            times = clock(self.sweep, group.data)
+            times = saved_times(self.sweep, group.data)
             start = time.perf_counter()  # on CPU the call itself takes the time
             pending = submit(self.crew, group, times, settings, self.length)
             self.solving += time.perf_counter() - start
@@ -284,7 +277,7 @@ class Engine:
         return answer
 
     def settle(
-        self, group: Group, times: Clock, settings: FlowSettings, pending: Pending
+        self, group: Group, times: SavedTimes, settings: FlowSettings, pending: Pending
     ) -> dict[str, np.ndarray]:
         """The results of a group, its failures solved once more."""
         start = time.perf_counter()

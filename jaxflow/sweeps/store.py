@@ -34,7 +34,6 @@ class Store:
 
     def __init__(self, path: Path, known: dict[str, Variable]):
         self.path, self.known = path, known
-        self.records = path / HIDDEN / "blocks"
         self.group = zarr.open_group(path, mode="r+")
 
     @classmethod
@@ -63,7 +62,7 @@ class Store:
 
     def intact(self, block: Block) -> bool:
         """Whether a block is there and undamaged. A damaged one loses its record."""
-        record = self.records / f"{block.number}.json"
+        record = self._record(block)
         try:
             told = json.loads(record.read_text())
         except FileNotFoundError:
@@ -81,7 +80,7 @@ class Store:
 
     def recorded(self, block: Block) -> bool:
         """Whether a block is said to be there."""
-        return (self.records / f"{block.number}.json").exists()
+        return self._record(block).exists()
 
     def write(self, block: Block, values: dict[str, np.ndarray]) -> None:
         """Write a block, and only then its record."""
@@ -90,7 +89,7 @@ class Store:
             array: Any = self.group[name]
             array[self._region(name, block)] = values[name]
             digests[name] = _digest(values[name])
-        with whole(self.records / f"{block.number}.json") as partial:
+        with whole(self._record(block)) as partial:
             partial.write_text(json.dumps(digests, sort_keys=True) + "\n")
 
     def claim(self, block: Block) -> IO[str] | None:
@@ -113,6 +112,9 @@ class Store:
     def dataset(self) -> xr.Dataset:
         """The whole, read from disk where and when it is used."""
         return xr.open_dataset(self.path, engine="zarr", chunks=None)
+
+    def _record(self, block: Block) -> Path:
+        return self.path / HIDDEN / "blocks" / f"{block.number}.json"
 
     def _region(self, name: str, block: Block) -> tuple[slice, ...]:
         rest = len(self.known[name].shape) - len(block.region)
@@ -147,8 +149,8 @@ def _create(
             fill_value=np.nan if variable.dtype.kind == "f" else None,
             attributes={"_ARRAY_DIMENSIONS": list(variable.dims), **variable.attributes},
         )
-        if name == "status":
-            array[...] = -1
+        if variable.missing < 0:  # nan and 0 are read without being written
+            array[...] = variable.missing
     zarr.consolidate_metadata(path, zarr_format=2)
     for part in ("", "blocks", "locks"):  # groups, so that nothing that lists them is surprised
         folder = path / HIDDEN / part

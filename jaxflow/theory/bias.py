@@ -7,12 +7,13 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from ..data import Regression
 from ..networks import TwoLayerLinear, span_factors, stack
 from ..networks.init import Gaussian
+from ..networks.wishart import real
 
 
 def off_span_overlap(network: TwoLayerLinear, data: Regression) -> Float[Array, "rows D"]:
@@ -178,8 +179,8 @@ def bias_bound(
             f"delta is the probability of failure and must lie in (0, 1), got {delta}."
         )
     s, m, r, D = data.singular_values, data.outputs, data.rank, data.features
-    log_h = jnp.log(_real(width, s.dtype))
-    alpha, tail = _real(alpha, s.dtype), jnp.log(2 / _real(delta, s.dtype))
+    log_h = jnp.log(real(width, s.dtype))
+    alpha, tail = real(alpha, s.dtype), jnp.log(2 / real(delta, s.dtype))
     q = math.sqrt(m + D) + (jnp.sqrt(2 * tail) if corrected else 0.5 * tail)
     ratio = 4 if corrected else 2
     log_ratio = ratio * jnp.log(s[0] / s[-1]) - (0 if corrected else 4 * jnp.log(s[-1]))
@@ -231,11 +232,11 @@ def bias_law(
     law = Gaussian(_known(alpha), scale=scale and tuple(_known(size) for size in scale))
     _check_width(width)
     dtype, m, r = data.X.dtype, data.outputs, data.rank
-    h = _real(width, dtype)
+    h = real(width, dtype)
     if law.scale is None:
-        su = sv = h ** -_real(law.alpha, dtype)
+        su = sv = h ** -real(law.alpha, dtype)
     else:
-        su, sv = (_real(size, dtype) for size in law.scale)
+        su, sv = (real(size, dtype) for size in law.scale)
     a, b = h * su**2, h * sv**2
     sigma = jnp.linalg.svdvals(data.span_solution)
     sigma = jnp.concatenate([sigma, jnp.zeros(max(m - r, 0), dtype)])
@@ -262,16 +263,11 @@ def conditional_bias(data: Regression, su: ArrayLike, V: Float[Array, "m h"]) ->
 
     **Source:** derived.
     """
-    return _real(su, V.dtype) * math.sqrt(data.features - data.rank) * _norm(V)
+    return real(su, V.dtype) * math.sqrt(data.features - data.rank) * _norm(V)
 
 
 def _norm(A: Float[Array, "a b"]) -> Float[Array, ""]:
     return jnp.sqrt(jnp.sum(A**2))
-
-
-def _real(value: ArrayLike | None, dtype: DTypeLike) -> Array:
-    # Python integers beyond int64 are widths too.
-    return jnp.asarray(float(value) if isinstance(value, int) else value, dtype)
 
 
 def _known(value: ArrayLike | None) -> Any:
