@@ -12,9 +12,10 @@ import optimistix as optx
 from jaxtyping import Array, Float, PyTree
 
 from ..data import Regression
-from .control import control
+from .control import control, implicit_control
 from .formulations import Formulation, choose
 from .formulations.base import all_finite
+from .implicit import Implicit
 from .losses import SquaredLoss
 from .measures import Measure, named
 from .solution import Result, Solution
@@ -218,13 +219,16 @@ def solve(
         bisection: Any = optx.Bisection
         locate = bisection(rtol=fine, atol=fine, flip=True)
         event = diffrax.Event(value, locate, direction=False)
+    solver, rtol, scheme = settings.solver, settings.rtol, control
+    if isinstance(solver, Implicit):
+        solver, scheme = solver.bound(form, rtol), implicit_control
     # An interval of length zero is a legitimate one: ts = [0].
     positive = t1 > 0
     # Diffrax's own constants follow the global precision; here everything follows the data's.
     with jax.enable_x64(dtype == jnp.float64):
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(form.field),
-            settings.solver,
+            solver,
             t0=jnp.zeros((), dtype),
             t1=t1,
             dt0=jnp.where(positive, jnp.minimum(1e-2 * scale, t1), scale),
@@ -232,7 +236,7 @@ def solve(
             saveat=diffrax.SaveAt(
                 subs=[diffrax.SubSaveAt(ts=ts, fn=read), diffrax.SubSaveAt(t1=True)]
             ),
-            stepsize_controller=control(settings.rtol, scale, form.sizes),
+            stepsize_controller=scheme(rtol, scale, form.sizes),
             event=event,
             adjoint=settings.adjoint,
             max_steps=settings.max_steps,

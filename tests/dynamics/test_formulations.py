@@ -91,7 +91,7 @@ def test_field_of_any_module_is_minus_the_gradient(kind):
         return 0.5 * jnp.sum((data.Y - prediction) ** 2)
 
     field = form.field(0.0, state, None)
-    moved = field.parameters if kind is Residual else field
+    moved = field.weights if kind is Residual else field
     gradient = jax.grad(loss)(parameters)
     close(moved, jax.tree.map(jnp.negative, gradient), rtol=1e-12, atol=1e-14)
     # And the gradient itself is what central differences say.
@@ -132,7 +132,7 @@ def test_no_drift_at_the_start():
         assert form.discrepancy(form.start(network)) <= 1e-15
     form = TwoLayerResidual.build(network, data, SQUARED)
     state = form.start(network)
-    off = eqx.tree_at(lambda s: s.V, state, state.V + 0.1)
+    off = eqx.tree_at(lambda s: s.weights.V, state, state.weights.V + 0.1)
     np.testing.assert_allclose(form.discrepancy(off), 0.3, rtol=1e-12)
 
 

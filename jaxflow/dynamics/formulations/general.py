@@ -1,5 +1,6 @@
 """The formulations that serve every Equinox module."""
 
+import functools
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -11,28 +12,7 @@ from ...data import Regression
 from ...networks import best_fit, trainable
 from ..losses import SquaredLoss
 from .base import Formulation, formulations, like, norm
-from .residual import LogResidual
-
-
-class _General(Formulation):
-    """What both share: the module's frozen part, its predictions, its way back."""
-
-    data: eqx.AbstractVar[Regression]
-    frozen: eqx.AbstractVar[PyTree]
-
-    def predict(self, parameters: PyTree[Array]) -> Float[Array, "n m"]:
-        """`f(x)` for every sample x."""
-        network = eqx.combine(parameters, self.frozen)
-        predictions = jax.vmap(network)(self.data.X)
-        if predictions.shape != self.data.Y.shape:
-            raise ValueError(
-                f"The network maps {self.data.features} features to an output of shape "
-                f"{predictions.shape[1:]}, but the targets have shape {self.data.Y.shape[1:]}."
-            )
-        return predictions
-
-    def _lift(self, parameters: PyTree[Array]) -> Any:
-        return eqx.combine(parameters, self.frozen)
+from .residual import LogResidual, ResidualFormulation, ResidualState, TangentKernel
 
 
 def _split(network: Any) -> tuple[PyTree[Array], PyTree]:
@@ -42,15 +22,19 @@ def _split(network: Any) -> tuple[PyTree[Array], PyTree]:
     return parameters, frozen
 
 
-class ResidualState(eqx.Module):
-    """The parameters, and the residual `E = best_fit - f(X)` (n, m) beside them."""
+def _predict(parameters: PyTree[Array], frozen: PyTree, data: Regression) -> Float[Array, "n m"]:
+    """`f(x)` for every sample x."""
+    predictions = jax.vmap(eqx.combine(parameters, frozen))(data.X)
+    if predictions.shape != data.Y.shape:
+        raise ValueError(
+            f"The network maps {data.features} features to an output of shape "
+            f"{predictions.shape[1:]}, but the targets have shape {data.Y.shape[1:]}."
+        )
+    return predictions
 
-    parameters: PyTree[Array]
-    E: LogResidual
 
-
-class Residual(_General):
-    r"""The parameters of any module, with the residual as a state of its own.
+class Residual(ResidualFormulation):
+    r"""The parameters of any module, with the residual `E = best_fit - f(X)` beside them.
 
     With J the Jacobian of the predictions, `theta' = J^T E` and `E' = -J J^T E`: one
     vector-Jacobian and one Jacobian-vector product. Explicit adaptive solvers on the parameters
@@ -71,39 +55,70 @@ class Residual(_General):
     def build(cls, network: Any, data: Regression, loss: Any) -> "Formulation":
         return cls(data, _split(network)[1], best_fit(network, data))
 
+    def predict(self, parameters: PyTree[Array]) -> Float[Array, "n m"]:
+        """`f(x)` for every sample x."""
+        return _predict(parameters, self.frozen, self.data)
+
+    def residual(self, weights: PyTree[Array]) -> Float[Array, "n m"]:
+        return self.goal - self.predict(weights)
+
     def start(self, network: Any) -> ResidualState:
         parameters = _split(network)[0]
-        return ResidualState(parameters, LogResidual.of(self.goal - self.predict(parameters)))
+        return ResidualState(parameters, LogResidual.of(self.residual(parameters)))
 
-    def field(self, t: Any, state: ResidualState, args: Any) -> ResidualState:
-        _, pull = jax.vjp(self.predict, state.parameters)
-        (direction,) = pull(state.E.direction)
-        _, decay = jax.jvp(self.predict, (state.parameters,), (direction,))
-        size = jnp.exp(state.E.log_size)
-        velocity = jax.tree.map(lambda leaf: size * leaf, direction)
-        return ResidualState(velocity, state.E.derivative(decay))
+    def motion(
+        self, weights: PyTree[Array], E: Float[Array, "n m"]
+    ) -> tuple[PyTree[Array], Float[Array, "n m"]]:
+        _, pull = jax.vjp(self.predict, weights)
+        (velocity,) = pull(E)
+        _, decay = jax.jvp(self.predict, (weights,), (velocity,))
+        return velocity, decay
 
-    def sizes(self, state: ResidualState) -> ResidualState:
-        return ResidualState(like(state.parameters, norm(state.parameters)), state.E.sizes())
+    def kernel(self, weights: PyTree[Array]) -> "DenseKernel":
+        def one(parameters: PyTree[Array], x: Array) -> Array:
+            return eqx.combine(parameters, self.frozen)(x)
 
-    def log_excess(self, state: ResidualState) -> Float[Array, ""]:
-        return state.E.log_half_square
+        J = jax.vmap(jax.jacrev(one), in_axes=(None, 0))(weights, self.data.X)
+        size = self.goal.size
+        rows = [leaf.reshape(size, -1) for leaf in jax.tree.leaves(J)]
+        return DenseKernel.of(functools.reduce(jnp.add, [row @ row.T for row in rows]))
 
     def lift(self, state: ResidualState, network: Any) -> Any:
-        return self._lift(state.parameters)
+        return eqx.combine(state.weights, self.frozen)
 
     def discrepancy(self, state: ResidualState) -> Float[Array, ""]:
-        """Distance between the residual and that of the parameters, relative to `||Y||_F`."""
-        gap = norm(self.goal - self.predict(state.parameters) - state.E.value)
-        scale = norm(self.goal)
-        return gap / jnp.where(scale > 0, scale, 1)
+        return self._gap(state, self.goal)
 
     def fastest_rate(self, state: ResidualState) -> Float[Array, ""]:
         # <F, J J^T F> at the start: the rate of the residual that is there.
-        return -2 * self.field(0.0, state, None).E.log_size
+        return 2 * state.E.rate(self.motion(state.weights, state.E.direction)[1])
 
 
-class Parameters(_General):
+class DenseKernel(TangentKernel):
+    """`T = J J^T` as a matrix of one row a residual: samples times outputs."""
+
+    levels: Float[Array, " nm"]  # its eigenvalues, increasing
+    basis: Float[Array, "nm nm"]  # their eigenvectors
+    slowest: Float[Array, ""]
+
+    @staticmethod
+    def of(matrix: Float[Array, "nm nm"]) -> "DenseKernel":
+        """The kernel of this symmetric matrix."""
+        levels, basis = jnp.linalg.eigh(matrix)
+        levels = jnp.clip(levels, 0)
+        return DenseKernel(levels, basis, levels[0])
+
+    def inverse(self, c: Array, shift: Array) -> Any:
+        factors = 1 + c * (self.levels - shift)
+        factors = jnp.where(factors > 0, factors, jnp.nan)
+
+        def apply(E: Float[Array, "n m"]) -> Float[Array, "n m"]:
+            return (self.basis @ ((self.basis.T @ E.reshape(-1)) / factors)).reshape(E.shape)
+
+        return apply
+
+
+class Parameters(Formulation):
     """The parameters of any module under any loss, `theta' = -grad L`, and nothing else.
 
     The excess loss is computed from the parameters, so it has a floor near 1e-32 of the initial
@@ -128,7 +143,8 @@ class Parameters(_General):
 
     def excess(self, parameters: PyTree[Array]) -> Float[Array, ""]:
         """`L - L*`; its gradient is that of the loss."""
-        loss = self.objective(self.predict(parameters), self.goal)
+        predictions = _predict(parameters, self.frozen, self.data)
+        loss = self.objective(predictions, self.goal)
         return loss - jnp.asarray(getattr(self.objective, "optimum", 0), loss.dtype)
 
     def start(self, network: Any) -> PyTree[Array]:
@@ -145,7 +161,7 @@ class Parameters(_General):
         return jnp.where(excess > 0, jnp.log(jnp.where(excess > 0, excess, 1)), -jnp.inf)
 
     def lift(self, state: PyTree[Array], network: Any) -> Any:
-        return self._lift(state)
+        return eqx.combine(state, self.frozen)
 
     def fastest_rate(self, state: PyTree[Array]) -> Float[Array, ""]:
         excess, gradient = jax.value_and_grad(self.excess)(state)

@@ -1,17 +1,21 @@
 """The residual as a state of its own: what keeps its relative accuracy down to any depth.
 
-The residual obeys `E' = -T E`, linear in E. It is carried as `E = exp(log_size) * direction` with
+Under the squared loss the residual obeys `E' = -T E`, linear in E, with T symmetric and positive
+semidefinite: the tangent kernel. It is carried as `E = exp(log_size) * direction` with
 `||direction|| = 1`, so that neither rounding nor underflow puts a floor under the loss:
 
     log_size' = -<direction, T direction>,   direction' = -T direction - log_size' direction.
 """
 
+import abc
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
-from .base import norm
+from .base import Formulation, like, norm
 
 
 class LogResidual(eqx.Module):
@@ -21,16 +25,16 @@ class LogResidual(eqx.Module):
     direction: Float[Array, "a b *many"]
 
     @staticmethod
-    def of(E: Float[Array, "a b"]) -> "LogResidual":
-        """The polar form of E; a zero residual has a zero direction."""
+    def of(E: Float[Array, "a b"], log_size: Any = 0) -> "LogResidual":
+        """The polar form of `exp(log_size) E`; a zero residual has a zero direction."""
         size = norm(E)
         safe = jnp.where(size > 0, size, 1)
-        return LogResidual(jnp.log(safe), E / safe)
+        return LogResidual(jnp.log(safe) + log_size, E / safe)
 
     @property
     def value(self) -> Float[Array, "a b"]:
         """E itself; underflows to 0 where E is below the range of its dtype."""
-        return jnp.exp(self.log_size) * self.direction
+        return times(jnp.exp(self.log_size), self.direction)
 
     @property
     def log_half_square(self) -> Float[Array, "*many"]:
@@ -40,12 +44,85 @@ class LogResidual(eqx.Module):
         value = 2 * self.log_size + jnp.log(0.5 * jnp.where(zero, 1, square))
         return jnp.where(zero, -jnp.inf, value)
 
+    def rate(self, decay: Float[Array, "a b *many"]) -> Float[Array, "*many"]:
+        """The Rayleigh quotient `-log_size'`, given `decay = T direction`."""
+        square = jnp.sum(self.direction**2, axis=(0, 1))
+        return jnp.sum(self.direction * decay, axis=(0, 1)) / jnp.where(square > 0, square, 1)
+
     def derivative(self, decay: Float[Array, "a b *many"]) -> "LogResidual":
         """The derivative of both coordinates, given `decay = T direction`."""
-        square = jnp.sum(self.direction**2, axis=(0, 1))
-        rate = jnp.sum(self.direction * decay, axis=(0, 1)) / jnp.where(square > 0, square, 1)
-        return LogResidual(-rate, rate[None, None] * self.direction - decay)
+        rate = self.rate(decay)
+        return LogResidual(-rate, times(rate, self.direction) - decay)
 
     def sizes(self) -> "LogResidual":
         """Both coordinates are errors relative to E already: their sizes are 1."""
         return jax.tree.map(lambda _: jnp.ones_like(self.log_size), self)
+
+
+def times(values: Float[Array, "*many"], arrays: Float[Array, "..."]) -> Float[Array, "..."]:
+    """One number a trajectory, times what has the trajectories along its last axis."""
+    return values.reshape(*[1] * (arrays.ndim - values.ndim), *values.shape) * arrays
+
+
+class ResidualState(eqx.Module):
+    """The weights that move, and the residual beside them."""
+
+    weights: PyTree[Float[Array, "..."]]
+    E: LogResidual
+
+
+class TangentKernel(eqx.Module):
+    """The symmetric operator T of `E' = -T E` at one moment, ready to be inverted."""
+
+    # The smallest eigenvalue of T: no part of the residual decays more slowly, in 1/time.
+    slowest: eqx.AbstractVar[Float[Array, ""]]
+
+    @abc.abstractmethod
+    def inverse(self, c: Array, shift: Array) -> Any:
+        """`E -> (I + c (T - shift I))^-1 E`, where that is positive definite; nan elsewhere."""
+
+
+class ResidualFormulation(Formulation):
+    """What every flow of a squared loss has in common: `W' = N(E) W`, `E' = -T(W) E`.
+
+    Both are linear in E. Of the Jacobian only `-T` is stiff, and it is known in closed form or of
+    low rank: this is what an implicit solver inverts (`implicit.py`).
+    """
+
+    @abc.abstractmethod
+    def motion(
+        self, weights: PyTree[Array], E: Float[Array, "a b *many"]
+    ) -> tuple[PyTree[Array], Float[Array, "a b *many"]]:
+        """The velocity of the weights, and `T E`: minus that of the residual."""
+
+    @abc.abstractmethod
+    def residual(self, weights: PyTree[Array]) -> Float[Array, "a b"]:
+        """E as the weights themselves have it."""
+
+    @abc.abstractmethod
+    def kernel(self, weights: PyTree[Array]) -> TangentKernel:
+        """T at these weights."""
+
+    def field(self, t: Any, state: ResidualState, args: Any) -> ResidualState:
+        velocity, decay = self.motion(state.weights, state.E.direction)
+        size = jnp.exp(state.E.log_size)
+        velocity = jax.tree.map(lambda leaf: times(size, leaf), velocity)
+        return ResidualState(velocity, state.E.derivative(decay))
+
+    def sizes(self, state: ResidualState) -> ResidualState:
+        # One size for all weights: any layer may start at zero.
+        size = norm(state.weights, trailing=state.E.log_size.ndim)
+        return ResidualState(like(state.weights, size), state.E.sizes())
+
+    def log_excess(self, state: ResidualState) -> Float[Array, ""]:
+        return state.E.log_half_square
+
+    def log_speed(self, state: ResidualState) -> Float[Array, ""]:
+        """`log ||grad L||_F`, of the loss by the weights."""
+        velocity, _ = self.motion(state.weights, state.E.direction)
+        return state.E.log_size + jnp.log(norm(velocity))
+
+    def _gap(self, state: ResidualState, targets: Array) -> Float[Array, ""]:
+        """Distance between the residual and that of the weights, relative to the targets."""
+        gap, scale = norm(self.residual(state.weights) - state.E.value), norm(targets)
+        return gap / jnp.where(scale > 0, scale, 1)

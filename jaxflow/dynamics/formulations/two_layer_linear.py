@@ -4,25 +4,25 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from ...data import Regression
 from ...networks import TwoLayerLinear, fits, span_factors
 from ..losses import SquaredLoss
-from .base import Formulation, formulations, like, matmul, norm, transpose
+from .base import Formulation, formulations, matmul, norm, transpose
 from .general import GENERAL
-from .residual import LogResidual
+from .residual import LogResidual, ResidualFormulation, ResidualState, TangentKernel
 
 
-class TwoLayerState(eqx.Module):
-    """`V` (m, h), `U1 = Phi^T U` (r, h), and the residual `E = W^T Y - S U1 V^T` (r, m)."""
+class Factors(eqx.Module):
+    """`V` (m, h) and `U1 = Phi^T U` (r, h): the weights that the data reaches."""
 
     V: Float[Array, "m h *many"]
     U1: Float[Array, "r h *many"]
-    E: LogResidual
 
 
-class TwoLayerResidual(Formulation):
+class TwoLayerResidual(ResidualFormulation):
     r"""The flow of `V`, `U1 = Phi^T U` and the residual `E = W^T Y - S U1 V^T`.
 
         V' = E^T S U1,   U1' = S E V,   E' = -S (S E V V^T + U1 U1^T S E).
@@ -45,59 +45,95 @@ class TwoLayerResidual(Formulation):
         fits(network, data)
         return cls(data)
 
-    def _residual(self, V: Float[Array, "m h"], U1: Float[Array, "r h"]) -> Float[Array, "r m"]:
-        return self.data.targets - self.data.singular_values[:, None] * (U1 @ V.T)
+    def residual(self, weights: Factors) -> Float[Array, "r m"]:
+        span = weights.U1 @ weights.V.T
+        return self.data.targets - self.data.singular_values[:, None] * span
 
-    def start(self, network: TwoLayerLinear) -> TwoLayerState:
-        V, U1 = span_factors(network, self.data)
-        return TwoLayerState(V, U1, LogResidual.of(self._residual(V, U1)))
+    def start(self, network: TwoLayerLinear) -> ResidualState:
+        weights = Factors(*span_factors(network, self.data))
+        return ResidualState(weights, LogResidual.of(self.residual(weights)))
 
-    def field(self, t: Any, state: TwoLayerState, args: Any) -> TwoLayerState:
-        V, U1, F = state.V, state.U1, state.E.direction
-        s = self.data.singular_values.reshape(-1, *[1] * (F.ndim - 1))
-        size = jnp.exp(state.E.log_size)[None, None]
-        FV = s * matmul(F, V)
-        FU = matmul(transpose(s * F), U1)
-        decay = s * (matmul(FV, transpose(V)) + matmul(U1, transpose(FU)))
-        return TwoLayerState(size * FU, size * FV, state.E.derivative(decay))
+    def motion(
+        self, weights: Factors, E: Float[Array, "r m *many"]
+    ) -> tuple[Factors, Float[Array, "r m *many"]]:
+        V, U1 = weights.V, weights.U1
+        s = self.data.singular_values.reshape(-1, *[1] * (E.ndim - 1))
+        EV = s * matmul(E, V)
+        EU = matmul(transpose(s * E), U1)
+        decay = s * (matmul(EV, transpose(V)) + matmul(U1, transpose(EU)))
+        return Factors(EU, EV), decay
 
-    def sizes(self, state: TwoLayerState) -> TwoLayerState:
-        # One size for both layers: either may start at zero.
-        weights = norm((state.V, state.U1), trailing=state.V.ndim - 2)
-        return eqx.tree_at(lambda s: s.E, like(state, weights), state.E.sizes())
+    def kernel(self, weights: Factors) -> "KroneckerKernel":
+        A, B = weights.V @ weights.V.T, weights.U1 @ weights.U1.T
+        return KroneckerKernel.of(self.data.singular_values, A, B)
 
-    def log_excess(self, state: TwoLayerState) -> Float[Array, ""]:
-        return state.E.log_half_square
-
-    def lift(self, state: TwoLayerState, network: TwoLayerLinear) -> TwoLayerLinear:
+    def lift(self, state: ResidualState, network: TwoLayerLinear) -> TwoLayerLinear:
         right = self.data.right
-        moved = state.U1 - right.T @ network.U
-        return TwoLayerLinear(network.U + right @ moved, state.V)
+        moved = state.weights.U1 - right.T @ network.U
+        return TwoLayerLinear(network.U + right @ moved, state.weights.V)
 
     def factors(
-        self, state: TwoLayerState, network: TwoLayerLinear
+        self, state: ResidualState, network: TwoLayerLinear
     ) -> tuple[Float[Array, "m h"], Float[Array, "r h"]]:
-        return state.V, state.U1
+        return state.weights.V, state.weights.U1
 
-    def product(self, state: TwoLayerState, network: TwoLayerLinear) -> Float[Array, "D m"]:
+    def product(self, state: ResidualState, network: TwoLayerLinear) -> Float[Array, "D m"]:
         """`Phi S^-1 (W^T Y - E) + U2 V^T`: the product as the residual reports it."""
         right = self.data.right
         span = (self.data.targets - state.E.value) / self.data.singular_values[:, None]
-        return right @ span + off_span(network, self.data) @ state.V.T
+        return right @ span + off_span(network, self.data) @ state.weights.V.T
 
-    def span_error(self, state: TwoLayerState, network: TwoLayerLinear) -> Float[Array, "r m"]:
+    def span_error(self, state: ResidualState, network: TwoLayerLinear) -> Float[Array, "r m"]:
         # From the residual itself: as accurate at 1e-200 as at 1.
         return -state.E.value / self.data.singular_values[:, None]
 
-    def discrepancy(self, state: TwoLayerState) -> Float[Array, ""]:
-        """Distance between the residual and that of the weights, relative to `||W^T Y||_F`."""
-        gap = norm(self._residual(state.V, state.U1) - state.E.value)
-        scale = norm(self.data.targets)
-        return gap / jnp.where(scale > 0, scale, 1)
+    def discrepancy(self, state: ResidualState) -> Float[Array, ""]:
+        return self._gap(state, self.data.targets)
 
-    def fastest_rate(self, state: TwoLayerState) -> Float[Array, ""]:
-        weights = norm((state.V, state.U1)) ** 2 + norm(self.data.span_solution)
+    def fastest_rate(self, state: ResidualState) -> Float[Array, ""]:
+        weights = norm(state.weights) ** 2 + norm(self.data.span_solution)
         return self.data.singular_values[0] ** 2 * weights
+
+
+class KroneckerKernel(TangentKernel):
+    r"""`T E = Sigma E A + S B S E`, with `A = V V^T`, `B = U1 U1^T`, `Sigma = S^2`.
+
+    In the eigenvectors of A the columns of E decouple: column j sees `S (a_j + B) S`, and
+    `I + c (T - q)` is `M + c (a_j - a_1) Sigma` there, with M that of the smallest `a_1`. One
+    Cholesky factor `M = L L^T` and one eigendecomposition `c L^-1 Sigma L^-T = P diag(theta) P^T`
+    invert all m of them, at any condition number: theta is at most about `1 / a_1`, `1 / b_1`.
+    """
+
+    singular_values: Float[Array, " r"]
+    levels: Float[Array, " m"]  # the eigenvalues of A, increasing
+    basis: Float[Array, "m m"]  # their eigenvectors
+    lowest: Float[Array, "r r"]  # S (a_1 + B) S
+    slowest: Float[Array, ""]
+
+    @staticmethod
+    def of(
+        singular_values: Float[Array, " r"], A: Float[Array, "m m"], B: Float[Array, "r r"]
+    ) -> "KroneckerKernel":
+        """The kernel, with what does not depend on a step computed once."""
+        levels, basis = jnp.linalg.eigh(A)
+        levels = jnp.clip(levels, 0)
+        S = singular_values
+        lowest = S[:, None] * B * S + jnp.diag(levels[0] * S**2)
+        slowest = jnp.clip(jnp.linalg.eigvalsh(lowest)[0], 0)
+        return KroneckerKernel(S, levels, basis, lowest, slowest)
+
+    def inverse(self, c: Array, shift: Array) -> Any:
+        M = (1 - c * shift) * jnp.eye(len(self.lowest), dtype=c.dtype) + c * self.lowest
+        L = jnp.linalg.cholesky(M)
+        root = solve_triangular(L, jnp.sqrt(c) * jnp.diag(self.singular_values), lower=True)
+        theta, P = jnp.linalg.eigh(root @ root.T)
+        X = solve_triangular(L, P, lower=True, trans="T")
+        scale = 1 / (1 + jnp.clip(theta, 0)[:, None] * (self.levels - self.levels[0]))
+
+        def apply(E: Float[Array, "r m"]) -> Float[Array, "r m"]:
+            return X @ (scale * (X.T @ (E @ self.basis))) @ self.basis.T
+
+        return apply
 
 
 def off_span(network: TwoLayerLinear, data: Regression) -> Float[Array, "D h"]:
