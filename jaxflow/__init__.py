@@ -4,6 +4,7 @@ from . import claims as claims, data as data, plotting as plotting, theory as th
 from .claims import Claim as Claim, Verdict as Verdict, verify as verify
 from .data import Regression as Regression
 from .dynamics import (
+    Implicit as Implicit,
     Measure as Measure,
     Result as Result,
     Solution as Solution,

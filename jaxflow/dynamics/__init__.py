@@ -3,6 +3,7 @@
 from . import formulations as formulations, measures as measures, until as until
 from .descent import gradient_descent as gradient_descent
 from .flow import gradient_flow as gradient_flow
+from .implicit import Implicit as Implicit
 from .losses import SquaredLoss as SquaredLoss
 from .measures import Measure as Measure
 from .solution import Result as Result, Solution as Solution

@@ -11,11 +11,12 @@ import optax
 from jaxtyping import Array, PyTree
 
 from ..data import Regression
-from .flow import SAVES, as_arrays, optimal_loss
+from .flow import optimal_loss
 from .formulations import Parameters
 from .formulations.base import all_finite
 from .losses import SquaredLoss
 from .measures import Measure, named
+from .settings import SAVES, as_arrays
 from .solution import Result, Solution
 from .until import Until
 from .view import View

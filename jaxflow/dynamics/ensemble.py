@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
 from ..data import Regression
-from .flow import FlowSettings, horizon, solve
+from .flow import horizon, solve
 from .formulations import Formulation, choose
+from .settings import FlowSettings
 from .slots import Clock, Left, Loop, by_groups, kept
 from .solution import Solution, result_code
 from .view import View
@@ -87,6 +88,7 @@ def summary(solution: Solution) -> dict[str, Array]:
         "log_excess_end": solution.log_excess1,
         "steps": solution.stats["steps"].astype(jnp.int32),
         "discrepancy": solution.stats["discrepancy"],
+        "implicit": solution.stats["implicit"].astype(jnp.int8),
         **solution.measures,
     }
 

@@ -7,91 +7,21 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Float, PyTree
 
 from ..data import Regression
+from .choice import decided, last
 from .control import control, implicit_control
 from .formulations import Formulation, choose
 from .formulations.base import all_finite
 from .implicit import Implicit
 from .losses import SquaredLoss
-from .measures import Measure, named
+from .measures import Measure
+from .settings import FlowSettings, flow_settings, log_spaced, times
 from .solution import Result, Solution
 from .until import Until
 from .view import View
-
-SAVES = 257  # default number of saved times: t = 0 and 256 more
-
-
-class FlowSettings(eqx.Module):
-    """Everything about a solve but the network and the data. Arrays may vary without a retrace."""
-
-    rtol: Float[Array, ""]
-    until: Until | None
-    measures: tuple[Measure, ...]
-    loss: Any
-    solver: diffrax.AbstractSolver
-    adjoint: diffrax.AbstractAdjoint
-    formulation: str = eqx.field(static=True)
-    max_steps: int = eqx.field(static=True)
-
-
-def flow_settings(
-    dtype: Any,
-    *,
-    until: Until | None = None,
-    measures: Sequence[Measure] = (),
-    loss: Any = None,
-    formulation: str = "auto",
-    solver: diffrax.AbstractSolver | None = None,
-    rtol: float | None = None,
-    max_steps: int = 1_000_000,
-    adjoint: diffrax.AbstractAdjoint | None = None,
-) -> FlowSettings:
-    """The settings of `gradient_flow`, checked and with their defaults filled in."""
-    if max_steps < 1:
-        raise ValueError(f"max_steps must be at least 1, got {max_steps}.")
-    return FlowSettings(
-        rtol=jnp.asarray(tolerance(rtol, dtype), dtype),
-        until=as_arrays(until, dtype),
-        measures=as_arrays(named(measures), dtype),
-        loss=SquaredLoss() if loss is None else loss,
-        solver=default_solver(rtol) if solver is None else solver,
-        adjoint=diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
-        formulation=formulation,
-        max_steps=max_steps,
-    )
-
-
-def as_arrays(tree: Any, dtype: Any) -> Any:
-    """The tree with its Python floats as arrays: another value is not another program."""
-    return jax.tree.map(lambda x: jnp.asarray(x, dtype) if isinstance(x, float) else x, tree)
-
-
-def tolerance(rtol: Any, dtype: Any) -> Any:
-    """The relative tolerance to use in this dtype; `ValueError` if it is out of reach."""
-    info = jnp.finfo(dtype)
-    if rtol is None:
-        return 1e-8 if info.bits >= 64 else 1e-5
-    if isinstance(rtol, jax.core.Tracer):
-        return rtol
-    least = 50 * float(info.eps)
-    if not least <= float(rtol) < 1:
-        remedy = (
-            f"use at least {least:.0e}, or float64 data with jax_enable_x64"
-            if info.bits < 64
-            else f"use a value from {least:.0e} up to 1"
-        )
-        raise ValueError(f"rtol={rtol} is out of reach in {info.dtype}: {remedy}.")
-    return float(rtol)
-
-
-def default_solver(rtol: Any) -> diffrax.AbstractSolver:
-    """Order 5 has the cheaper steps, order 8 the fewer: measured, they cross near 1e-9."""
-    tight = rtol is not None and not isinstance(rtol, jax.core.Tracer) and rtol < 1e-9
-    return diffrax.Dopri8() if tight else diffrax.Tsit5()
 
 
 def gradient_flow(
@@ -104,7 +34,7 @@ def gradient_flow(
     measures: Sequence[Measure] = (),
     loss: Any = None,
     formulation: str = "auto",
-    solver: diffrax.AbstractSolver | None = None,
+    solver: diffrax.AbstractSolver | str | None = None,
     rtol: float | None = None,
     max_steps: int = 1_000_000,
     adjoint: diffrax.AbstractAdjoint | None = None,
@@ -128,8 +58,10 @@ def gradient_flow(
     - `measures`: what to read off along the way.
     - `loss`: `loss(prediction (n, m), target (n, m)) -> scalar`; default `1/2 ||Y - f(X)||_F^2`.
     - `formulation`: "auto", or the name of one: "two_layer_residual", "residual", "parameters".
-    - `solver`: a Diffrax solver with an error estimate; default `Tsit5()`, and `Dopri8()` for an
-      rtol below 1e-9.
+    - `solver`: "explicit" (`Tsit5()`, and `Dopri8()` for an rtol below 1e-9), "implicit" (for
+      stiff flows under the squared loss, see `jf.Implicit`), a Diffrax solver with an error
+      estimate, or "auto": the cheaper of the first two by the spectrum of the tangent kernel.
+      Under `jit` and `vmap`, where that is not known, "auto" is "explicit".
     - `rtol`: tolerance on the error of a step, relative to the size of the weights and of the
       residual; default 1e-8 in float64 and 1e-5 in float32.
     - `max_steps`, `adjoint`: as in Diffrax.
@@ -154,35 +86,9 @@ def gradient_flow(
         max_steps=max_steps,
         adjoint=adjoint,
     )
-    return _jitted(network, data, times(ts, t1, dtype), settings)
-
-
-def times(ts: Any, t1: Any, dtype: Any) -> Float[Array, " times"] | None:
-    """The saved times as an array; None where only the trajectory itself can tell."""
-    if ts is None:
-        if t1 is None:
-            return None
-        if not isinstance(t1, jax.core.Tracer) and not (np.isfinite(t1) and t1 > 0):
-            raise ValueError(f"t1 must be positive and finite, got {t1}.")
-        return log_spaced(jnp.asarray(t1, dtype))
-    if not isinstance(ts, jax.core.Tracer):
-        values = np.asarray(ts, float)
-        if values.ndim == 1 and values.size == 0:
-            raise ValueError("ts is empty: give at least one time.")
-        if values.ndim > 1 or not np.all(np.isfinite(values)) or np.any(values < 0):
-            raise ValueError("ts must be one time or a vector of times, finite and non-negative.")
-        if np.any(np.diff(np.atleast_1d(values)) < 0):
-            raise ValueError("ts must increase: sort it first.")
-    return jnp.atleast_1d(jnp.asarray(ts, dtype))
-
-
-def log_spaced(
-    t1: Float[Array, ""], *, decades: float = 6.0, saves: int = SAVES
-) -> Float[Array, " times"]:
-    """0 and `saves - 1` logarithmically spaced times over the last `decades` before `t1`."""
-    powers = np.linspace(-decades, 0.0, saves - 1)
-    factors = np.concatenate([[0.0], 10.0**powers])
-    return t1 * jnp.asarray(factors, t1.dtype)
+    ends = times(ts, t1, dtype)
+    settings = decided(settings, [network], data, last(ends))
+    return _jitted(network, data, ends, settings)
 
 
 @eqx.filter_jit
@@ -297,6 +203,7 @@ def _package(
             "rejected": solution.stats["num_rejected_steps"],
             "initial_log_excess": first.log_excess,
             "discrepancy": last.discrepancy,
+            "implicit": jnp.asarray(isinstance(settings.solver, Implicit)),
         },
     )
 

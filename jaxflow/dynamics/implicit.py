@@ -23,6 +23,7 @@ from .formulations.residual import LogResidual, ResidualFormulation, ResidualSta
 # Share of what a step may err by that the equations of a stage are solved to.
 NEWTON_SHARE = 5e-3
 NEWTON_STEPS = 10
+KINK_SHARE = 0.3
 
 ON, FOUND, LOST = range(3)
 
@@ -103,8 +104,15 @@ class Implicit(diffrax.AbstractAdaptiveSolver):
         solver_state: None,
         made_jump: Any,
     ) -> tuple[ResidualState, ResidualState, dict[str, Any], None, Any]:
+        y1, error, dense = self._step(y0, t1 - t0)
+        return y1, error, dense, None, diffrax.RESULTS.successful
+
+    # Compiled as one, so that it is traced once: Diffrax asks for a step several times.
+    @eqx.filter_jit
+    def _step(
+        self, y0: ResidualState, h: Array
+    ) -> tuple[ResidualState, ResidualState, dict[str, Any]]:
         form, dtype = self.form, y0.E.direction.dtype
-        h = t1 - t0
         c = tableau.GAMMA * h
         start = y0.weights, y0.E.direction
         velocity, decay = form.motion(*start)
@@ -148,8 +156,7 @@ class Implicit(diffrax.AbstractAdaptiveSolver):
             jax.tree.map(lambda e: h * e, eW),
             LogResidual(_still(unseen), h * eG / _length(G1)),
         )
-        dense = {"y0": y0, "k": k, "q": q}
-        return y1, error, dense, None, diffrax.RESULTS.successful
+        return y1, error, {"y0": y0, "k": k, "q": q}
 
 
 class Stage:
@@ -200,8 +207,10 @@ class Stage:
             moved = jnp.maximum(_length(change), _length(_add(new, -1, W)) / scale)
             rate = moved / last
             left = jnp.where(rate < 1, moved * rate / (1 - rate), jnp.inf)
-            found = ((n > 0) & (left <= target)) | (moved <= floor)
-            lost = ~jnp.isfinite(moved) | ((n > 0) & (rate > 2))
+            # Across a kink the iteration may go back and forth for ever: by little, it is good.
+            around = (n == NEWTON_STEPS - 1) & (moved <= KINK_SHARE * tolerance)
+            found = ((n > 0) & (left <= target)) | (moved <= floor) | around
+            lost = ~jnp.isfinite(moved) | ((n > 0) & (rate > 2) & (moved > KINK_SHARE * tolerance))
             state = jnp.where(found, FOUND, jnp.where(lost, LOST, ON)).astype(n.dtype)
             return (new, G), moved, state, n + 1
 

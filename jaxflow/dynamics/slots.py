@@ -18,10 +18,11 @@ from jaxtyping import Array, Float, Int, PyTree
 from ..data import Regression
 from .control import BlockController, control
 from .crossing import Root
-from .flow import FlowSettings, hold, horizon
+from .flow import hold, horizon
 from .formulations import Formulation
 from .formulations.base import all_finite
 from .measures import Measure
+from .settings import FlowSettings
 from .solution import RESULT_NAMES
 from .view import View
 
@@ -341,6 +342,7 @@ def kept(
         "log_excess_end": last.log_excess,
         "steps": left.steps,
         "discrepancy": last.discrepancy,
+        "implicit": jnp.zeros((), jnp.int8),  # of explicit solvers only
         **{
             m.name: m.finish(ts, s, last, f) for m, s, f in zip(measures, saved, fixed, strict=True)
         },
@@ -363,14 +365,19 @@ def _put(left: PyTree, rows: Array, values: PyTree) -> PyTree:
 def by_groups(one: Callable[[Any], Any], xs: PyTree[Array], count: Any, slots: int) -> PyTree:
     """`vmap(one)(xs)`, `slots` at a time, for the first `count` of a multiple of `slots`."""
 
+    @jax.jit  # traced once, for its shapes and for the loop
     def part(i: Any) -> PyTree:
-        return jax.vmap(one)(
-            jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i * slots, slots), xs)
-        )
+        some = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i * slots, slots), xs)
+        if slots > 1:
+            return jax.vmap(one)(some)
+        # Batched linear algebra has a price even for a batch of one.
+        alone = one(jax.tree.map(lambda x: x[0], some))
+        return jax.tree.map(lambda x: x[None], alone)
 
     total = len(jax.tree.leaves(xs)[0])
     out = jax.tree.map(
-        lambda leaf: jnp.zeros((total, *leaf.shape[1:]), leaf.dtype), jax.eval_shape(part, 0)
+        lambda leaf: jnp.zeros((total, *leaf.shape[1:]), leaf.dtype),
+        jax.eval_shape(part, jnp.zeros((), INT)),
     )
 
     def body(i: Any, out: PyTree) -> PyTree:

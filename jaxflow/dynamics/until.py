@@ -16,6 +16,11 @@ class Until(eqx.Module):
     # Whether it is the same for networks that differ by a rotation of inputs and hidden units.
     rotation_free: ClassVar[bool] = False
 
+    @property
+    def decay(self) -> float | Float[Array, ""] | None:
+        """`log(excess(0) / excess)` where it is met, if that is known beforehand."""
+        return None
+
     def __call__(self, t: Any, view: View, first: View) -> Float[Array, ""]:
         raise NotImplementedError
 
@@ -23,6 +28,10 @@ class Until(eqx.Module):
 class _LossRatio(Until):
     rotation_free: ClassVar[bool] = True
     log_ratio: float | Float[Array, ""]
+
+    @property
+    def decay(self) -> float | Float[Array, ""]:
+        return -self.log_ratio
 
     def __call__(self, t: Any, view: View, first: View) -> Float[Array, ""]:
         now = view.log_excess
@@ -40,6 +49,14 @@ class _Excess(Until):
         return now - jnp.asarray(self.log_excess, now.dtype)
 
 
+class _GradientNorm(Until):
+    log_norm: float | Float[Array, ""]
+
+    def __call__(self, t: Any, view: View, first: View) -> Float[Array, ""]:
+        now = view.log_speed
+        return now - jnp.asarray(self.log_norm, now.dtype)
+
+
 def loss_ratio(ratio: float) -> Until:
     """Stop once `L - L*` has fallen to `ratio` of its initial value. 1e-300 is as good as 1e-3."""
     if not 0 < ratio < 1:
@@ -52,3 +69,10 @@ def excess(value: float) -> Until:
     if not 0 < value < math.inf:
         raise ValueError(f"value must be positive and finite, got {value}.")
     return _Excess(math.log(value))
+
+
+def gradient_norm(value: float) -> Until:
+    """Stop once `||grad L||_F`, over all trainable parameters, is at most `value`."""
+    if not 0 < value < math.inf:
+        raise ValueError(f"value must be positive and finite, got {value}.")
+    return _GradientNorm(math.log(value))

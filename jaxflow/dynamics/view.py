@@ -37,6 +37,11 @@ class View(eqx.Module):
         return self.formulation.log_excess(self.state)
 
     @property
+    def log_speed(self) -> Float[Array, ""]:
+        """`log ||grad L||_F`, by all trainable parameters."""
+        return self.formulation.log_speed(self.state)
+
+    @property
     def product(self) -> Float[Array, "D m"]:
         """The end-to-end predictor `Theta`, from the residual where one is carried."""
         return self.formulation.product(self.state, self.initial)

@@ -17,6 +17,7 @@ STANDARD = {
     "log_excess_start": "log(L - L*) at time 0",
     "log_excess_end": "log(L - L*) at the end",
     "steps": "solver steps, rejected ones included",
+    "implicit": "1 where the implicit solver was used",
     "discrepancy": "gap between residual and weights at the end, relative to the targets",
     "retried": "whether it failed first and was solved again by other means",
 }

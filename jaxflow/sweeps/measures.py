@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ..data import Regression
-from ..dynamics.flow import SAVES, log_spaced
 from ..dynamics.measures import (
     ImbalanceDrift as ImbalanceDrift,
     InSpanDistance as InSpanDistance,
@@ -18,6 +17,7 @@ from ..dynamics.measures import (
     Times as Times,
     WeightGrowth as WeightGrowth,
 )
+from ..dynamics.settings import SAVES, log_spaced
 from ..dynamics.view import View
 from ..theory import imbalance, limit_rate, rate_bound
 

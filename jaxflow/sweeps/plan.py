@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ..data import Regression
-from ..dynamics.flow import FlowSettings, flow_settings, times
 from ..dynamics.measures import Measure
+from ..dynamics.settings import FlowSettings, flow_settings, times
 from ..dynamics.until import Until
 
 

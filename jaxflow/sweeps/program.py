@@ -15,8 +15,11 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import PyTree
 
 from ..data import Regression
+from ..dynamics.choice import decided, last
 from ..dynamics.ensemble import flows, probe
-from ..dynamics.flow import FlowSettings, as_arrays, log_spaced
+from ..dynamics.implicit import Implicit
+from ..dynamics.losses import SquaredLoss
+from ..dynamics.settings import FlowSettings, as_arrays, log_spaced
 from ..dynamics.slots import by_groups
 from ..networks import compress
 from ..networks.init import Initialization
@@ -25,6 +28,7 @@ from .plan import Cell, Sweep
 DRAW_BYTES = 2**28  # of networks drawn in full side by side, at most
 # What lies in cache while a step is made on CPU: about ten copies of the state of every slot.
 CACHE_BYTES, DEVICE_BYTES, COPIES = 2**19, 2**31, 10
+IMPLICIT_BYTES = 2**13  # of a network, beyond which implicit solves go one by one on CPU
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,7 +238,15 @@ def _solve(
     return _spread(crew.devices, work, (data, times, settings), (networks, count))
 
 
-Pending = Callable[[], tuple[dict[str, np.ndarray], float]]
+@dataclasses.dataclass
+class Pending:
+    """Rows that are being solved: by what, and how to wait for them.
+
+    The answer is what was kept of each, and the lockstep.
+    """
+
+    settings: FlowSettings
+    answer: Callable[[], tuple[dict[str, np.ndarray], float]]
 
 
 def submit(
@@ -245,7 +257,7 @@ def submit(
     length: int,
     index: np.ndarray | None = None,
 ) -> Pending:
-    """Start solving rows of a group; the answer waits for them: what was kept, and the lockstep.
+    """Start solving rows of a group, by the solver that suits a sample of them.
 
     Rows are dealt to the devices one by one and filled up to `length` on each.
     """
@@ -257,8 +269,11 @@ def submit(
     rows = take(group.rows, index[dealt])
     networks = draw(group.drawing, crew.devices, group.data, rows, count)
     here = problem(group.drawing, group.data)
-    result = _solve(crew, here, times, settings, networks, count)
     real = np.concatenate([d * length + np.arange(len(hand)) for d, hand in enumerate(hands)])
+    settings = decided_by_sample(settings, networks, real, here, times)
+    if isinstance(settings.solver, Implicit):
+        crew = dataclasses.replace(crew, slots=implicit_slots(networks, crew.slots))
+    result = _solve(crew, here, times, settings, networks, count)
     order = np.argsort(np.concatenate(hands), kind="stable")
 
     def answer() -> tuple[dict[str, np.ndarray], float]:
@@ -266,7 +281,31 @@ def submit(
         lockstep = float(kept.pop("lockstep").sum())
         return {name: value[real][order] for name, value in kept.items()}, lockstep
 
-    return answer
+    return Pending(settings, answer)
+
+
+SAMPLE = 16  # networks of a group that decide on its solver
+
+
+def decided_by_sample(
+    settings: FlowSettings, networks: PyTree, real: np.ndarray, data: Regression, times: SavedTimes
+) -> FlowSettings:
+    """The settings with the solver that suits these rows, by some that are spread over them."""
+    if not settings.auto:
+        return settings
+    picked = real[np.unique(np.linspace(0, len(real) - 1, SAMPLE).astype(int))]
+    arrays = jax.tree.map(np.asarray, networks)
+    sample = [jax.tree.map(lambda leaf, i=i: leaf[i], arrays) for i in picked]
+    end = times.t1 if times.ts is None else None if callable(times.ts) else last(times.ts)
+    return decided(settings, sample, data, end)
+
+
+def implicit_slots(networks: PyTree, slots: int) -> int:
+    """Fewer on CPU: large matrices gain nothing side by side, small ones some."""
+    if jax.default_backend() != "cpu":
+        return slots
+    alone = _bytes(networks) // len(jax.tree.leaves(networks)[0]) > IMPLICIT_BYTES
+    return 1 if alone else math.gcd(slots, 8)
 
 
 def shapes(sweep: Sweep, cell: Cell) -> tuple[dict[str, Any], int, int]:
@@ -309,12 +348,15 @@ def slots_that_suit(state: int) -> int:
 
 
 def second_try(settings: FlowSettings) -> FlowSettings:
-    """The settings that failures are solved again with: order 8, and a ten times tighter rtol.
+    """The settings that failures are solved again with: a ten times tighter rtol, another solver.
 
-    Its steps are fewer than half as many, along a decay too: what ran out of steps may get there.
+    What ran out of explicit steps is stiff; what the implicit solver could not do, and other
+    losses, get Dopri8, with fewer than half as many steps along a decay.
     """
     floor = 50 * float(jnp.finfo(settings.rtol.dtype).eps)
     solver = settings.solver
-    if isinstance(solver, diffrax.AbstractERK):
+    if isinstance(solver, diffrax.AbstractERK) and isinstance(settings.loss, SquaredLoss):
+        solver = Implicit() if settings.formulation != "parameters" else diffrax.Dopri8()
+    elif isinstance(solver, diffrax.AbstractERK | Implicit):
         solver = diffrax.Dopri8()
     return dataclasses.replace(settings, rtol=jnp.maximum(settings.rtol / 10, floor), solver=solver)

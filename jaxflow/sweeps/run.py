@@ -11,7 +11,6 @@ import jax
 import numpy as np
 import xarray as xr
 
-from ..dynamics.flow import FlowSettings
 from .clock import Clock
 from .fingerprint import fingerprint
 from .layout import Block, blocks, extents, label, variables
@@ -52,7 +51,7 @@ def run(
     """Run every trajectory of a sweep.
 
     All devices of this process share the work. Trajectories that fail are solved once more, by
-    Dopri8 and to a ten times tighter tolerance, and reported as failed if that fails too.
+    another solver and to a ten times tighter tolerance, and reported as failed if that fails too.
 
     **Arguments:**
 
@@ -262,12 +261,12 @@ class Engine:
             start = time.perf_counter()  # on CPU the call itself takes the time
             pending = submit(self.crew, group, times, settings, self.length)
             self.solving += time.perf_counter() - start
-            parts.append((group, times, settings, pending))
+            parts.append((group, times, pending))
 
         def answer() -> dict[str, np.ndarray]:
             out: dict[str, np.ndarray] = {}
-            for group, times, settings, pending in parts:
-                values = self.settle(group, times, settings, pending)
+            for group, times, pending in parts:
+                values = self.settle(group, times, pending)
                 for name, value in values.items():
                     if name not in out:
                         out[name] = np.empty((block.size, *value.shape[1:]), value.dtype)
@@ -276,12 +275,10 @@ class Engine:
 
         return answer
 
-    def settle(
-        self, group: Group, times: SavedTimes, settings: FlowSettings, pending: Pending
-    ) -> dict[str, np.ndarray]:
+    def settle(self, group: Group, times: SavedTimes, pending: Pending) -> dict[str, np.ndarray]:
         """The results of a group, its failures solved once more."""
         start = time.perf_counter()
-        values, lockstep = pending()
+        values, lockstep = pending.answer()
         self.solving += time.perf_counter() - start
         self.steps += int(values["steps"].sum())
         self.lockstep += int(lockstep)
@@ -290,8 +287,8 @@ class Engine:
         if failed.size:
             crew = Crew(self.devices, min(RETRY_SLOTS, self.crew.slots))
             length = self._length(failed.size, crew.slots)
-            settings = second_try(settings)
-            second, lockstep = submit(crew, group, times, settings, length, failed)()
+            settings = second_try(pending.settings)
+            second, lockstep = submit(crew, group, times, settings, length, failed).answer()
             self.steps += int(second["steps"].sum())
             self.lockstep += int(lockstep)
             better = ~np.isin(second["status"], FAILED)

@@ -14,7 +14,8 @@ import pytest
 import jaxflow as jf
 from jaxflow.dynamics.crossing import Root
 from jaxflow.dynamics.ensemble import flows, summary
-from jaxflow.dynamics.flow import flow_settings, solve
+from jaxflow.dynamics.flow import solve
+from jaxflow.dynamics.settings import flow_settings
 from jaxflow.networks import compress
 
 DATA = jf.data.gaussian(jr.key(3), 5, 12, 2)

@@ -63,6 +63,10 @@ class Formulation(eqx.Module):
     def fastest_rate(self, state: Any) -> Float[Array, ""]:
         """An upper estimate of the fastest rate of the flow near this state, in 1/time."""
 
+    def log_speed(self, state: Any) -> Float[Array, ""]:
+        """`log ||grad L||_F`; here for a state that is the weights and nothing else."""
+        return jnp.log(norm(self.field(0.0, state, None)))
+
     def factors(self, state: Any, network: Any) -> tuple[Float[Array, "m h"], Float[Array, "r h"]]:
         """`(V, U1)` of a two-layer linear network."""
         return span_factors(self.lift(state, network), self.data)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from ...data import Regression
@@ -13,6 +14,9 @@ from ...networks import best_fit, trainable
 from ..losses import SquaredLoss
 from .base import Formulation, formulations, like, norm
 from .residual import LogResidual, ResidualFormulation, ResidualState, TangentKernel
+
+# Of a Jacobian, samples times outputs times parameters: beyond that nobody makes one unasked.
+MOST_ENTRIES = 10**8
 
 
 def _split(network: Any) -> tuple[PyTree[Array], PyTree]:
@@ -74,6 +78,18 @@ class Residual(ResidualFormulation):
         _, decay = jax.jvp(self.predict, (weights,), (velocity,))
         return velocity, decay
 
+    @property
+    def implicit_cost(self) -> float:
+        return 5.0 + self.goal.size / 10
+
+    def spectrum(self, network: Any) -> tuple[float, float] | None:
+        weights = _split(network)[0]
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(weights))
+        if self.goal.size * parameters > MOST_ENTRIES:
+            return None
+        levels = np.asarray(_levels(self, weights))
+        return (float(levels[0]), float(levels[-1])) if np.isfinite(levels).all() else None
+
     def kernel(self, weights: PyTree[Array]) -> "DenseKernel":
         def one(parameters: PyTree[Array], x: Array) -> Array:
             return eqx.combine(parameters, self.frozen)(x)
@@ -92,6 +108,11 @@ class Residual(ResidualFormulation):
     def fastest_rate(self, state: ResidualState) -> Float[Array, ""]:
         # <F, J J^T F> at the start: the rate of the residual that is there.
         return 2 * state.E.rate(self.motion(state.weights, state.E.direction)[1])
+
+
+@eqx.filter_jit
+def _levels(form: Residual, weights: PyTree[Array]) -> Float[Array, " nm"]:
+    return form.kernel(weights).levels
 
 
 class DenseKernel(TangentKernel):

@@ -89,6 +89,18 @@ class ResidualFormulation(Formulation):
     low rank: this is what an implicit solver inverts (`implicit.py`).
     """
 
+    @property
+    @abc.abstractmethod
+    def implicit_cost(self) -> float:
+        """About how many explicit steps take the time of an implicit one (measured)."""
+
+    @abc.abstractmethod
+    def spectrum(self, network: Any) -> tuple[float, float] | None:
+        """The slowest and the fastest rate of the residual to expect, on the host; None: unknown.
+
+        In 1/time, along the flow from this network.
+        """
+
     @abc.abstractmethod
     def motion(
         self, weights: PyTree[Array], E: Float[Array, "a b *many"]

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
@@ -63,6 +64,27 @@ class TwoLayerResidual(ResidualFormulation):
         decay = s * (matmul(EV, transpose(V)) + matmul(U1, transpose(EU)))
         return Factors(EU, EV), decay
 
+    @property
+    def implicit_cost(self) -> float:
+        return 10.0
+
+    def spectrum(self, network: TwoLayerLinear) -> tuple[float, float]:
+        # The layers at the end: what they start with, and at most the balanced factors of the goal.
+        data = self.data
+        U, V, right, s, goal = (
+            np.asarray(x, float)
+            for x in (network.U, network.V, data.right, data.singular_values, data.span_solution)
+        )
+        U1 = right.T @ U
+        left, sizes, rest = np.linalg.svd(goal, full_matrices=False)
+        A = V @ V.T + (rest.T * sizes) @ rest
+        B = U1 @ U1.T + (left * sizes) @ left.T
+        if not (np.isfinite(A).all() and np.isfinite(B).all()):
+            return 0.0, 0.0
+        levels, B = np.linalg.eigvalsh(A).clip(0), s[:, None] * B * s
+        ends = [np.linalg.eigvalsh(B + np.diag(a * s**2)) for a in levels[[0, -1]]]
+        return max(float(ends[0][0]), 0.0), float(ends[1][-1])
+
     def kernel(self, weights: Factors) -> "KroneckerKernel":
         A, B = weights.V @ weights.V.T, weights.U1 @ weights.U1.T
         return KroneckerKernel.of(self.data.singular_values, A, B)
@@ -118,7 +140,7 @@ class KroneckerKernel(TangentKernel):
         levels, basis = jnp.linalg.eigh(A)
         levels = jnp.clip(levels, 0)
         S = singular_values
-        lowest = S[:, None] * B * S + jnp.diag(levels[0] * S**2)
+        lowest = S[:, None] * B * S[None] + jnp.diag(levels[0] * S**2)
         slowest = jnp.clip(jnp.linalg.eigvalsh(lowest)[0], 0)
         return KroneckerKernel(S, levels, basis, lowest, slowest)
 
@@ -128,7 +150,7 @@ class KroneckerKernel(TangentKernel):
         root = solve_triangular(L, jnp.sqrt(c) * jnp.diag(self.singular_values), lower=True)
         theta, P = jnp.linalg.eigh(root @ root.T)
         X = solve_triangular(L, P, lower=True, trans="T")
-        scale = 1 / (1 + jnp.clip(theta, 0)[:, None] * (self.levels - self.levels[0]))
+        scale = 1 / (1 + jnp.clip(theta, 0)[:, None] * (self.levels - self.levels[0])[None])
 
         def apply(E: Float[Array, "r m"]) -> Float[Array, "r m"]:
             return X @ (scale * (X.T @ (E @ self.basis))) @ self.basis.T
