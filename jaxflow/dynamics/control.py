@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree
 STEP_SHARE = 0.2
 # Of an implicit step the estimate is of order 4 and what is kept of order 5: it may be so many
 # times rtol, and the error at the end is still below rtol (measured).
-IMPLICIT_SHARE = 10.0
+IMPLICIT_SHARE = 7.0
 
 
 class BlockController(diffrax.AbstractAdaptiveStepSizeController):

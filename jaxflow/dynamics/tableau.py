@@ -2,8 +2,8 @@
 
 import numpy as np
 
-# ESDIRK5(4)7L[2]SA2: seven stages, the first explicit, order 5 with an embedded method of order 4,
-# both L-stable; stiffly accurate, stage order 2.
+# ESDIRK5(4)7L[2]SA2: seven stages, the first explicit, of order 5 with an embedded method of order
+# 4; L-stable, stiffly accurate, of stage order 2. (At infinity the embedded one keeps a quarter.)
 # Source: Kennedy and Carpenter, NASA/TM-2016-219173 (2016), section 7.
 GAMMA = 23 / 125
 C = np.array(

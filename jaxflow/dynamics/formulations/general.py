@@ -84,6 +84,7 @@ class Residual(ResidualFormulation):
 
     def spectrum(self, network: Any) -> tuple[float, float] | None:
         weights = _split(network)[0]
+        jax.eval_shape(self.predict, weights)  # first of all: does it fit?
         parameters = sum(leaf.size for leaf in jax.tree.leaves(weights))
         if self.goal.size * parameters > MOST_ENTRIES:
             return None
