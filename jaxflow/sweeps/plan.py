@@ -61,7 +61,7 @@ class Sweep:
       trajectory's own; default as in `gradient_flow`. With `t1`: logarithmically spaced up
       to there.
     - `until`, `measures`, `loss`, `formulation`, `solver`, `rtol`, `max_steps`: as in
-      `gradient_flow`.
+      `gradient_flow`; "auto" chooses the solver for every block and kind of network, by a sample.
     - `chunk`: trajectories solved side by side on a device; default up to 64 on CPU, where few
       stay in cache, and up to 32,768 elsewhere.
     - `block`: trajectories solved, stored and recorded as one; default up to 16,384 on CPU, fewer

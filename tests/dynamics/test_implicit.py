@@ -434,3 +434,25 @@ def test_what_explicit_steps_cannot_do_is_done_by_the_other():
     assert np.all(dataset.status == 1)
     assert np.all(dataset.retried == 1)
     assert np.all(dataset.implicit == 1)
+
+
+@pytest.mark.parametrize("smallest", [1e-9, 1e-11])
+def test_nearly_rank_deficient_data(smallest):
+    # What counts as zero belongs to L*; what does not is learned in its own time.
+    rng = np.random.default_rng(0)
+    X = np.linalg.qr(rng.normal(size=(3, 3)))[0] * np.array([1.0, 0.3, smallest])
+    Y = X @ rng.normal(size=(3, 2))
+    kept, dropped = (jf.Regression(X, Y, rank_tolerance=tol) for tol in (1e-15, 1e-6))
+    assert (kept.rank, dropped.rank) == (3, 2)
+    network = jf.init.Gaussian().compressed(jr.key(0), kept, width=100)
+    flow = jf.gradient_flow(network, kept, t1=1e12, solver="implicit").check()
+    assert flow.stats["steps"] < 400
+    # The slow direction has hardly begun to be learned: its part of the loss is what is left, and
+    # the weights agree on it.
+    slow = kept.targets[2] - kept.singular_values[2] * (kept.right.T @ flow.network.product)[2]
+    np.testing.assert_allclose(
+        flow.log_excess1, np.log(0.5 * np.sum(np.asarray(slow) ** 2)), atol=1e-4
+    )
+    rule = jf.until.loss_ratio(1e-25)
+    flow = jf.gradient_flow(network, dropped, until=rule, solver="implicit").check()
+    np.testing.assert_allclose(dropped.optimal_loss, 0.5 * np.sum(kept.targets[2] ** 2), rtol=1e-4)
