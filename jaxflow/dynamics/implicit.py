@@ -23,6 +23,8 @@ from .formulations.residual import LogResidual, ResidualFormulation, ResidualSta
 # Share of what a step may err by that the equations of a stage are solved to.
 NEWTON_SHARE = 5e-3
 NEWTON_STEPS = 10
+# At a kink the iteration may go back and forth between two sides of it: where these differ by less
+# than this share of what a step may err by, either is as good.
 KINK_SHARE = 0.3
 
 ON, FOUND, LOST = range(3)
@@ -57,8 +59,8 @@ class Implicit(diffrax.AbstractAdaptiveSolver):
     L-stable, stiffly accurate, of order 5. The equations of a stage, `W = W_0 + c N(E) W` and
     `(1 - c q) G + c T(W) G = G_0` with c = gamma h, are solved in turn: the second one by the
     inverse of `I + c (T - q)` at the beginning of the step, then the first one by substitution. No
-    matrix of the size of the state is made. At a kink (ReLU) this may not converge: the step is
-    then made shorter, as it is where its error is too large.
+    matrix of the size of the state is made. At a kink (ReLU) the iteration may go back and forth:
+    it is accepted where that is by less than the tolerance, and the step is made shorter elsewhere.
 
     A mode of the residual that is slower than its mean may be too small to be seen, and becomes
     all that is left: so the error estimate contains that of the slowest mode of T, at full size.
@@ -207,7 +209,6 @@ class Stage:
             moved = jnp.maximum(_length(change), _length(_add(new, -1, W)) / scale)
             rate = moved / last
             left = jnp.where(rate < 1, moved * rate / (1 - rate), jnp.inf)
-            # Across a kink the iteration may go back and forth for ever: by little, it is good.
             around = (n == NEWTON_STEPS - 1) & (moved <= KINK_SHARE * tolerance)
             found = ((n > 0) & (left <= target)) | (moved <= floor) | around
             lost = ~jnp.isfinite(moved) | ((n > 0) & (rate > 2) & (moved > KINK_SHARE * tolerance))
