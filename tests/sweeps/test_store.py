@@ -236,8 +236,6 @@ def worker(tmp_path_factory):
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
-            # What is started in the background of a script ignores interrupts, and hands that on.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     process = start(home / "whole.zarr")

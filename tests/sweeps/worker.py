@@ -4,10 +4,13 @@ python worker.py STORE CACHE [PROCESS PROCESSES PORT]
 """
 
 import os
+import signal
 import sys
 import time
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # loading from the cache is not worth a message
+# What is started in the background of a script ignores interrupts, and hands that on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax
 import jax.random as jr
