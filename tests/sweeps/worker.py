@@ -9,12 +9,12 @@ import sys
 import time
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # loading from the cache is not worth a message
-# What is started in the background of a script ignores interrupts, and hands that on.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax
 import jax.random as jr
 
+# What is started in the background of a script ignores interrupts, and hands that on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 store, cache, *cluster = sys.argv[1:]
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_compilation_cache_dir", cache)
