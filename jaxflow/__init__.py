@@ -13,7 +13,12 @@ from .dynamics import (
     gradient_flow as gradient_flow,
     until as until,
 )
-from .networks import TwoLayerLinear as TwoLayerLinear, compress as compress, init as init
+from .networks import (
+    DeepLinear as DeepLinear,
+    TwoLayerLinear as TwoLayerLinear,
+    compress as compress,
+    init as init,
+)
 from .sweeps import (
     Sweep as Sweep,
     measures as measures,

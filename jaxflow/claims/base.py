@@ -3,12 +3,12 @@
 import abc
 import dataclasses
 import json
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from ..sweeps import Sweep
 from ..sweeps.run import Progress
 
 PRESETS = ("quick", "paper", "large")
@@ -16,22 +16,34 @@ PRESETS = ("quick", "paper", "large")
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What a claim looks at to decide: one entry a trajectory, flattened.
+    """What a claim looks at to decide: one entry a trial (a trajectory, a network), flattened.
 
-    `slack` is by how much the trajectory beats the claim (negative: it is broken); `applies` says
-    where the hypotheses of the proof are met, `vacuous` where the claim promises next to nothing,
-    `failed` which trajectories did not get to their end. `allowance` is how much of a negative
-    slack integration error can explain.
+    `slack` is by how much the trial beats the claim (negative: it is broken); `applies` says where
+    the hypotheses of the proof are met, `vacuous` where the claim promises next to nothing,
+    `failed` which trials did not get to their end (default: all, none, none). `allowance` is how
+    much of a negative slack errors of computation can explain. `interval` is that of a measured
+    number that is to lie near a predicted one. `figure` draws the evidence, given axes.
     """
 
-    slack: np.ndarray
-    applies: np.ndarray
-    vacuous: np.ndarray
-    failed: np.ndarray
-    allowance: float
-    measured: dict[str, Any]
-    predicted: dict[str, Any]
-    dataset: xr.Dataset
+    slack: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+    applies: Any = True
+    vacuous: Any = False
+    failed: Any = False
+    allowance: float = 0.0
+    interval: tuple[float, float] | None = None
+    measured: dict[str, Any] = dataclasses.field(default_factory=dict)
+    predicted: dict[str, Any] = dataclasses.field(default_factory=dict)
+    dataset: xr.Dataset | None = None
+    figure: Callable[[Any], None] | None = None
+    trials: str = "trajectories"
+
+    def __post_init__(self):
+        slack = np.asarray(self.slack, float).ravel()
+        object.__setattr__(self, "slack", slack)
+        for name in ("applies", "vacuous", "failed"):
+            value = np.asarray(getattr(self, name), bool)
+            value = value.ravel() if value.ndim else np.full(slack.shape, bool(value))
+            object.__setattr__(self, name, value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,16 +58,19 @@ class Verdict:
     holds: bool | None
     expected: bool | None
     reason: str
+    hypotheses: str
     measured: dict[str, Any]
     predicted: dict[str, Any]
     uncertainty: float | None
     slack: float | None
     trajectories: int
+    trials: str
     vacuous: int
     failed: int
     seconds: float
     mutant: dict[str, Any] | None = None
     control: dict[str, Any] | None = None
+    figure: Callable[[Any], None] | None = dataclasses.field(default=None, compare=False)
 
     @property
     def as_expected(self) -> bool:
@@ -71,24 +86,25 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """The verdict in plain values; a number that is not finite becomes null."""
-        plain = json.loads(json.dumps(dataclasses.asdict(self), default=_plain))
-        return _finite(plain)
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        del fields["figure"]
+        return _finite(json.loads(json.dumps(fields, default=_plain)))
 
 
 class Claim(abc.ABC):
     """A statement of a paper, or of your own, with an experiment that can refute it.
 
-    A claim joins a theory to a sweep. `setting` plans the experiment, `evaluate` runs it and
-    gathers the evidence, `decide` turns the evidence into True, False or None with a reason.
+    A claim joins a theory to an experiment, most often a `Sweep`. `setting` plans the experiment,
+    `evaluate` runs it and gathers the evidence, `decide` turns the evidence into True, False or None with a reason.
     `mutant` is a deliberately false variant that the same check must find False, `control` a true
     one that it must find True: a check that cannot fail, or cannot pass, is a defect.
     """
 
-    id: ClassVar[str]
-    source: ClassVar[str]
-    provenance: ClassVar[str]  # read, derived, second-hand or memory
-    hypotheses: ClassVar[str]
-    expected: ClassVar[bool | None] = True
+    id: str
+    source: str
+    provenance: str  # read, derived, second-hand or memory
+    hypotheses: str
+    expected: bool | None = True  # False for what is printed and wrong, None for what is vacuous
 
     @property
     @abc.abstractmethod
@@ -96,11 +112,11 @@ class Claim(abc.ABC):
         """The claim in symbols."""
 
     @abc.abstractmethod
-    def setting(self, preset: str) -> Sweep:
-        """The experiment: "quick" (seconds), "paper" (its own settings) or "large"."""
+    def setting(self, preset: str) -> Any:
+        """The plan of a preset: "quick" (seconds), "paper" (its own settings) or "large"."""
 
     @abc.abstractmethod
-    def evaluate(self, sweep: Sweep, progress: Progress | None = None) -> Evidence:
+    def evaluate(self, setting: Any, progress: Progress | None = None) -> Evidence:
         """Run the experiment and gather what `decide` needs."""
 
     @abc.abstractmethod

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from ..sweeps import Clock, Sweep
+from ..sweeps import Clock
 from ..sweeps.run import Progress
 from .base import PRESETS, Claim, Evidence, Verdict
 from .registry import find
@@ -46,24 +46,26 @@ def judge(claim: Claim, evidence: Evidence, preset: str) -> Verdict:
         holds=holds,
         expected=claim.expected,
         reason=reason,
+        hypotheses=claim.hypotheses,
         measured=evidence.measured,
         predicted=evidence.predicted,
         uncertainty=evidence.allowance,
         slack=float(evidence.slack[counts].min()) if counts.any() else None,
         trajectories=int(evidence.slack.size),
+        trials=evidence.trials,
         vacuous=int((evidence.applies & evidence.vacuous).sum()),
         failed=int(evidence.failed.sum()),
         seconds=0.0,
         mutant=_variant(claim.mutant, preset),
         control=_variant(claim.control, preset),
+        figure=evidence.figure,
     )
 
 
 def _variant(claim: Claim | None, preset: str) -> dict[str, object] | None:
     if claim is None:
         return None
-    sweep: Sweep = claim.setting(preset)
-    holds, reason = _decide(claim, claim.evaluate(sweep))
+    holds, reason = _decide(claim, claim.evaluate(claim.setting(preset)))
     return {"statement": claim.statement, "holds": holds, "reason": reason}
 
 

@@ -114,6 +114,42 @@ class Regression(eqx.Module):
         self.targets = jnp.asarray(targets, dtype)
         self.optimal_loss = jnp.asarray(0.5 * np.sum((wide_y - left @ targets) ** 2), dtype)
 
+    @staticmethod
+    def of_spectrum(
+        singular_values: Float[Array, " r"],
+        targets: Float[Array, "r m"],
+        *,
+        features: int | None = None,
+    ) -> "Regression":
+        """The problem `X = [diag(s), 0]`, `Y = targets`, of n = r samples and L* = 0.
+
+        Up to rotations of samples and inputs this is every problem that can be fitted. Its rank is
+        known beforehand, so that it can be made under any JAX transformation.
+
+        **Arguments:** s, positive and decreasing; `targets`; the number of `features` D >= r,
+        default r.
+        """
+        r, dtype = singular_values.shape[-1], singular_values.dtype
+        D = r if features is None else features
+        if r > D or targets.shape[0] != r:
+            raise ValueError(
+                f"{r} singular values need {r} rows of targets and at least {r} features, got "
+                f"{targets.shape[0]} and {D}."
+            )
+        fields = {
+            "X": jnp.pad(jnp.diag(singular_values), ((0, 0), (0, D - r))),
+            "Y": targets,
+            "left": jnp.eye(r, dtype=dtype),
+            "singular_values": singular_values,
+            "right": jnp.eye(D, r, dtype=dtype),
+            "targets": targets,
+            "optimal_loss": jnp.zeros((), dtype),
+        }
+        data = object.__new__(Regression)
+        for name, value in fields.items():
+            object.__setattr__(data, name, value)
+        return data
+
     def rotated(self) -> "Regression":
         """The same problem with the inputs rotated, and of D - r directions off the span m + r.
 

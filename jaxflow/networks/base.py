@@ -42,3 +42,11 @@ def compress(network: Any, data: Regression) -> Any:
     solution at all times. Networks with no such reduction come back unchanged.
     """
     return network
+
+
+@functools.singledispatch
+def rotate(network: Any, data: Regression) -> Any:
+    """The compressed network on `data.rotated()`: the same trajectory, without D - r inputs."""
+    raise ValueError(
+        f"A {type(network).__name__} has no rotated form: register one with networks.base.rotate."
+    )

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..data import Regression
-from .base import best_fit, compress
+from .base import best_fit, compress, rotate
 from .two_layer_linear import TwoLayerLinear, fits, span_factors, stack
 
 
@@ -17,12 +17,10 @@ def _(network: TwoLayerLinear, data: Regression) -> TwoLayerLinear:
     return TwoLayerLinear(network.U @ Q, network.V @ Q)
 
 
-def rotate(network: TwoLayerLinear, data: Regression) -> TwoLayerLinear:
-    """The network on `data.rotated()`, for a network of width at most m + r.
-
-    Its first r features are `Phi^T U`; the others hold a factor of the Gram matrix of what is off
-    the span, so that the norm of `U2 V^T` is kept at all times, and with it every distance.
-    """
+@rotate.register
+def _(network: TwoLayerLinear, data: Regression) -> TwoLayerLinear:
+    # The first r features are Phi^T U; the others hold a factor of the Gram matrix of what is off
+    # the span, so that the norm of U2 V^T is kept at all times, and with it every distance.
     V, U1 = span_factors(network, data)
     _, s, Vt = jnp.linalg.svd(network.U - data.right @ U1, full_matrices=False)
     return on_rotated(V, U1, s[:, None] * Vt, data)

@@ -1,5 +1,6 @@
 """Measures that hold a trajectory against a prediction; and, for reach, all the others."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -22,21 +23,31 @@ from ..dynamics.view import View
 from ..theory import imbalance, limit_rate, rate_bound
 
 
+def theorem_1(network: Any, data: Regression) -> Array:
+    """`2 lambda_r(Sigma) c`, the exponent of Min et al. (ICML 2021), theorem 1."""
+    return rate_bound(network, data).rate
+
+
+# A claimed exponent of `L - L*`: a function of the network at time 0 and the data.
+Bound = Callable[[Any, Regression], Array]
+
+
 class BoundTimes(eqx.Module):
-    r"""Times on the clock of the rate bound, `2 lambda_r c t`, of each trajectory's own.
+    r"""Times on the clock of a rate bound, `rate t`, of each trajectory's own.
 
     0 and logarithmically spaced times up to the one by which the bound promises
     `L - L* <= ratio (L(0) - L*)`: a trajectory that has not got there has broken the bound. Where
-    the bound promises nothing (c = 0) the end is `fallback` times `log(1/ratio)`.
+    the bound promises nothing (rate = 0) the end is `fallback` times `log(1/ratio)`.
     """
 
     rotation_free: ClassVar[bool] = True
     log_ratio: float
     fallback: float = 1.0
     saves: int = eqx.field(default=SAVES, static=True)
+    bound: Bound = eqx.field(default=theorem_1, static=True)
 
     def __call__(self, network: Any, data: Regression) -> Float[Array, " times"]:
-        rate = rate_bound(network, data).rate
+        rate = self.bound(network, data)
         promised = rate > 0
         unit = jnp.where(promised, 1 / jnp.where(promised, rate, 1), self.fallback)
         # A thousandth more, so that a bound that is attained still lets the stop fire.
@@ -57,13 +68,14 @@ class Level(Measure):
 
 
 class BoundRate(Measure):
-    """`2 lambda_r(Sigma) c`: the exponent that the rate theorem guarantees."""
+    """The exponent that the bound guarantees: of the rate theorem, `2 lambda_r(Sigma) c`."""
 
     name: ClassVar[str] = "bound_rate"
     rotation_free: ClassVar[bool] = True
+    bound: Bound = eqx.field(default=theorem_1, static=True)
 
     def start(self, first: View) -> PyTree:
-        return rate_bound(first.initial, first.data).rate
+        return self.bound(first.initial, first.data)
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
         return fixed
@@ -97,9 +109,10 @@ class _Promised(Measure):
     """What the rate bound promises by every saved time."""
 
     rotation_free: ClassVar[bool] = True
+    bound: Bound = eqx.field(default=theorem_1, static=True)
 
     def start(self, first: View) -> PyTree:
-        return first.log_excess, rate_bound(first.initial, first.data).rate
+        return first.log_excess, self.bound(first.initial, first.data)
 
     @staticmethod
     def promise(ts: Array, fixed: PyTree) -> tuple[Array, Array]:
@@ -138,10 +151,39 @@ class LeastDecay(_Promised):
         return jnp.min(jnp.where(counts, promised, jnp.inf))
 
 
+class RestartSlack(Measure):
+    r"""By how much every stretch of a trajectory beats the bound restarted where it begins.
+
+    `min over neighbouring saved times of log(excess(t_i)/excess(t_(i+1))) / (rate_i dt) - 1`, with
+    `rate_i` the bound of the network at t_i: what holds for neighbours holds for all pairs. The
+    bound is a function `(network, data, residual)`.
+    """
+
+    name: ClassVar[str] = "restart_slack"
+    rotation_free: ClassVar[bool] = True
+    bound: Callable[[Any, Regression, Array], Array] = eqx.field(static=True)
+
+    def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
+        residual = -view.span_error * view.data.singular_values[:, None]
+        return view.log_excess, self.bound(view.network, view.data, residual)
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        log_excess, rate = saved
+        promised = rate[:-1] * jnp.diff(ts)
+        counts = promised > roundoff(log_excess[:-1])
+        ratio = -jnp.diff(log_excess) / jnp.where(counts, promised, 1)
+        return jnp.min(jnp.where(counts, ratio, jnp.inf)) - 1
+
+
 def roundoff(log_excess: Any) -> Any:
     """The least decay that can be told from rounding of `log_excess`, to three digits."""
     size = jnp.where(jnp.isfinite(log_excess), jnp.abs(log_excess), 0)
     return 1e3 * jnp.finfo(size.dtype).eps * (1 + size)
+
+
+def decay(bound: Bound) -> tuple[Measure, ...]:
+    """What it takes to hold trajectories of any network against `exp(-rate t)`."""
+    return BoundRate(bound), MeasuredRate(), RateSlack(bound), LeastDecay(bound)
 
 
 def standard() -> tuple[Measure, ...]:

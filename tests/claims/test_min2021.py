@@ -6,7 +6,9 @@ import pytest
 
 import jaxflow as jf
 from jaxflow.claims.decide import universal
-from jaxflow.claims.min2021 import RATIO, SCALES, Attaining, Rate, attaining_sweep, rate_sweep
+from jaxflow.claims.decay import RATIO
+from jaxflow.claims.min2021 import SCALES, Attaining, Rate, rate_sweep
+from jaxflow.claims.min2021.rate import attaining_sweep
 from jaxflow.data import spectrum
 from jaxflow.sweeps import measures
 from jaxflow.sweeps.run import draw

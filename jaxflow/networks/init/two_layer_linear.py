@@ -15,65 +15,11 @@ import jax.random as jr
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..data import Regression, orthonormal
-from .base import compress
-from .compression import on_rotated, rotate
-from .two_layer_linear import TwoLayerLinear
-from .wishart import bartlett, real
-
-
-class Initialization(eqx.Module):
-    """A law of random networks: `law(key, data, width=h)` draws one."""
-
-    # Whether `compressed` and `rotated` make no array of the size of the width, and take an array
-    # for it that is known to be at least m + r: one program then serves all such widths.
-    width_free: ClassVar[bool] = False
-
-    def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> Any:
-        raise NotImplementedError
-
-    def compressed(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> Any:
-        """A draw from the same law up to rotation of the hidden units, at width <= m + r.
-
-        The law of every trajectory is that of width h exactly: `jf.compress` of a draw, or where
-        the law is known in closed form a draw of the compressed network itself.
-        """
-        return compress(self(key, data, width=width), data)
-
-    def rotated(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> Any:
-        """`compressed`, up to rotation of the inputs: a network on `data.rotated()`.
-
-        Where the law is known in closed form, no array of the size of D is made.
-        """
-        return rotate(self.compressed(key, data, width=width), data)
-
-
-def _width(width: Any, least: int, why: str) -> Any:
-    if isinstance(width, jax.Array):  # known to be large enough: see `width_free`
-        return width
-    return _whole(width, least, why)
-
-
-def _whole(width: Any, least: int, why: str) -> int:
-    if isinstance(width, Tracer) or int(width) != width:
-        raise ValueError(f"width must be a plain integer, got {width!r}.")
-    if width < 1:
-        raise ValueError(f"width must be at least 1, got {width}.")
-    if width < least:
-        raise ValueError(f"width must be at least {least} here, got {width}: {why}.")
-    return int(width)
-
-
-def _positive(name: str, value: Any) -> None:
-    if not isinstance(value, Tracer) and not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be a positive number, got {value}.")
-
-
-def _pair(scale: Any) -> None:
-    if not isinstance(scale, tuple) or len(scale) != 2:
-        raise ValueError(f"scale must be a pair (su, sv), got {scale!r}.")
-    for name, value in zip(("scale su", "scale sv"), scale, strict=True):
-        _positive(name, value)
+from ...data import Regression, orthonormal
+from ..compression import on_rotated
+from ..two_layer_linear import TwoLayerLinear
+from ..wishart import bartlett, real
+from .base import Initialization, free, pair, positive, whole
 
 
 class Gaussian(Initialization):
@@ -101,7 +47,7 @@ class Gaussian(Initialization):
         if self.alpha is not None and self.scale is not None:
             raise ValueError("Give alpha or scale=(su, sv), not both.")
         if self.scale is not None:
-            _pair(self.scale)
+            pair(self.scale)
         elif not isinstance(self.alpha, Tracer) and not 0.25 < self.alpha <= 0.5:
             raise ValueError(
                 f"alpha must lie in (1/4, 1/2], got {self.alpha}: use scale=(su, sv) for any "
@@ -117,7 +63,7 @@ class Gaussian(Initialization):
         return size, size
 
     def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
-        width = _whole(width, 1, "")
+        width = whole(width, 1, "")
         u_key, v_key = jr.split(key)
         dtype = data.X.dtype
         su, sv = (jnp.asarray(s, dtype) for s in self.scales(width))
@@ -149,7 +95,7 @@ class Gaussian(Initialization):
         self, key: PRNGKeyArray, data: Regression, width: Any
     ) -> tuple[Array, Array, Array, PRNGKeyArray]:
         m, r, dtype = data.outputs, data.rank, data.X.dtype
-        width = _width(width, 1, "")
+        width = free(width, 1, "")
         key, rest_key = jr.split(key)
         su, sv = (jnp.asarray(s, dtype) for s in self.scales(width))
         L = bartlett(key, m + r, width, dtype)
@@ -194,7 +140,7 @@ class Balanced(Initialization):
 
     def _width(self, data: Regression, width: Any) -> Any:
         k = min(data.rank, data.outputs)
-        return _width(width, k, "a balanced product of full rank needs min(r, m) hidden units")
+        return free(width, k, "a balanced product of full rank needs min(r, m) hidden units")
 
     @staticmethod
     def _factors(network: TwoLayerLinear, data: Regression) -> TwoLayerLinear:
@@ -218,10 +164,10 @@ class Spectral(Initialization):
     scale: tuple[float | Float[Array, ""], float | Float[Array, ""]] = (0.1, 0.1)
 
     def __check_init__(self):
-        _pair(self.scale)
+        pair(self.scale)
 
     def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
-        width = _whole(width, 1, "")
+        width = whole(width, 1, "")
         narrow = self.compressed(key, data, width=width)
         R = orthonormal(key, width, narrow.width, data.X.dtype)
         return TwoLayerLinear(narrow.U @ R.T, narrow.V @ R.T)
@@ -229,7 +175,7 @@ class Spectral(Initialization):
     def compressed(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
         """The k modes themselves, without R: nothing in it is random."""
         k = min(data.rank, data.outputs)
-        _width(width, k, "each of the min(r, m) modes needs a hidden unit")
+        free(width, k, "each of the min(r, m) modes needs a hidden unit")
         A, _, Bt = jnp.linalg.svd(data.targets, full_matrices=False)
         su, sv = (jnp.asarray(s, data.X.dtype) for s in self.scale)
         return TwoLayerLinear(su * (data.right @ A), sv * Bt.T)
@@ -272,11 +218,11 @@ class Orthogonal(Initialization):
 
     def _width(self, data: Regression, width: Any) -> Any:
         rows = data.outputs + data.rank
-        return _width(width, rows, f"m + r = {rows} orthogonal rows need as many hidden units")
+        return free(width, rows, f"m + r = {rows} orthogonal rows need as many hidden units")
 
     def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
         m, r = data.outputs, data.rank
-        width = _whole(self._width(data, width), 1, "")
+        width = whole(self._width(data, width), 1, "")
         z_key, u_key = jr.split(key)
         dtype = data.X.dtype
         su, sv = (jnp.asarray(s, dtype) for s in self.law.scales(width))
@@ -308,13 +254,13 @@ class LambdaBalanced(Initialization):
     scale: float | Float[Array, ""] = 1.0
 
     def __check_init__(self):
-        _positive("scale", self.scale)
+        positive("scale", self.scale)
         if not math.isfinite(self.lam):
             raise ValueError(f"lam must be a finite number, got {self.lam}.")
 
     def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
         m, r = data.outputs, data.rank
-        width = _whole(width, 1, "")
+        width = whole(width, 1, "")
         lam = float(self.lam)
         if (lam > 0 and width > r) or (lam < 0 and width > m):
             raise ValueError(
@@ -338,3 +284,86 @@ class LambdaBalanced(Initialization):
             partner = (orthonormal(q_key, partner_rows, width, dtype) * root[None, :]) @ vectors.T
         V, U1 = (free, partner) if v_is_free else (partner, free)
         return TwoLayerLinear(data.right @ U1, V)
+
+
+class Prescribed(Initialization):
+    r"""A prescribed spectrum of the imbalance, and a prescribed product.
+
+    `Lambda = U1^T U1 - V^T V` has the eigenvalues `plus` and `-minus` and zeros, and `U V^T` is
+    `product`. Mode i of `Phi^T product = A diag(p) B^T` has two hidden units, with
+    `s = plus_i + minus_i` and `cosh(2 k) = sqrt(1 + 4 p_i^2 / s^2)`,
+
+        `u_i = (cosh(k) sqrt(plus_i), sinh(k) sqrt(minus_i))`,
+        `v_i = (sinh(k) sqrt(plus_i), cosh(k) sqrt(minus_i))`:
+
+    a hyperbolic rotation of orthogonal weights, which is what the flow itself does to them. The
+    hidden units are then turned by a random rotation.
+
+    **Arguments:** `plus`, at most r numbers >= 0, and `minus`, at most m; `product`, shape (D, m),
+    default `data.min_norm`. Its part off the data's span needs V of rank m.
+
+    **Source:** derived; that the flow acts by hyperbolic rotations is Min et al. (ICML 2021), eq. 16.
+    """
+
+    plus: Float[Array, " k"] = eqx.field(converter=jnp.asarray, default=())
+    minus: Float[Array, " l"] = eqx.field(converter=jnp.asarray, default=())
+    product: Float[Array, "D m"] | None = None
+
+    def __check_init__(self):
+        for name, values in (("plus", self.plus), ("minus", self.minus)):
+            if values.ndim != 1:
+                raise ValueError(f"{name} must be a vector, got shape {values.shape}.")
+            if not isinstance(values, Tracer) and not bool((values >= 0).all()):
+                raise ValueError(f"{name} must hold numbers >= 0, got {values}.")
+
+    def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
+        narrow = self._modes(data)
+        why = "each eigenvalue needs a hidden unit, and each mode of the product at least one"
+        R = orthonormal(key, whole(width, narrow.width, why), narrow.width, data.X.dtype)
+        return TwoLayerLinear(narrow.U @ R.T, narrow.V @ R.T)
+
+    def _modes(self, data: Regression) -> TwoLayerLinear:
+        m, r, dtype = data.outputs, data.rank, data.X.dtype
+        if len(self.plus) > r or len(self.minus) > m:
+            raise ValueError(
+                f"At most r = {r} eigenvalues of the imbalance are positive and m = {m} negative, "
+                f"got {len(self.plus)} and {len(self.minus)}."
+            )
+        product = data.min_norm if self.product is None else jnp.asarray(self.product, dtype)
+        if product.shape != (data.features, m):
+            raise ValueError(f"product must have shape {(data.features, m)}, got {product.shape}.")
+        A, p, Bt = jnp.linalg.svd(data.right.T @ product)
+        V, U1 = hyperbolic(self.plus.astype(dtype), self.minus.astype(dtype), p, r, m)
+        V, U1 = Bt.T @ V, A @ U1
+        off = product - data.right @ (data.right.T @ product)
+        U2 = (
+            jnp.linalg.lstsq(V, off.T)[0].T
+            if data.features > r
+            else jnp.zeros_like(data.right[:, :1])
+        )
+        return TwoLayerLinear(data.right @ U1 + U2, V)
+
+
+def hyperbolic(
+    plus: Float[Array, " k"], minus: Float[Array, " l"], p: Float[Array, " modes"], r: int, m: int
+) -> tuple[Float[Array, "m h"], Float[Array, "r h"]]:
+    """`(V, U1)` of these imbalance eigenvalues with `U1 V^T = diag(p)`: one or two units a mode."""
+    first = max(len(plus), len(p))
+    a = jnp.pad(plus, (0, r - len(plus)))
+    b = jnp.pad(minus, (0, m - len(minus)))
+    k = len(p)
+    total = a[:k] + b[:k]
+    share = jnp.where(total > 0, a[:k] / jnp.where(total > 0, total, 1), 1)
+    root = jnp.hypot(total, 2 * p)
+    # cosh^2 and sinh^2 of the rotation, times the total; both are p where the total is 0.
+    large = 0.5 * (total + root)
+    small = jnp.where(root > 0, 2 * p**2 / jnp.where(root > 0, total + root, 1), 0)
+    over, under = (jnp.sqrt(x * y) for x, y in ((share, large), (share, small)))
+    under_minus, over_minus = (jnp.sqrt((1 - share) * x) for x in (small, large))
+    U1, V = jnp.zeros((r, first + m), p.dtype), jnp.zeros((m, first + m), p.dtype)
+    i = jnp.arange(k)
+    U1 = U1.at[jnp.arange(len(plus)), jnp.arange(len(plus))].set(jnp.sqrt(plus))
+    V = V.at[jnp.arange(m), first + jnp.arange(m)].set(jnp.sqrt(b))
+    U1 = U1.at[i, i].set(over).at[i, first + i].set(under_minus)
+    V = V.at[i, i].set(under).at[i, first + i].set(over_minus)
+    return V[:, : first + len(minus)], U1[:, : first + len(minus)]

@@ -1,0 +1,370 @@
+"""A JAX function in arithmetic of any precision: its own program, carried out by mpmath.
+
+What is suspected in double precision is looked at again here, so that rounding is never reported
+as a counterexample. The program is the function's jaxpr. Numbers lie in NumPy arrays of objects;
+a primitive that only moves numbers is applied by JAX to their places, one that computes has a rule.
+"""
+
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+from jax.extend import core
+
+DIGITS = 50
+
+
+def exactly(function: Callable[..., Any], *args: Any, digits: int = DIGITS) -> Any:
+    """`function(*args)` with so many decimal digits, its floats as NumPy arrays of `mpmath.mpf`.
+
+    **Arguments:** a function of pytrees that JAX can trace, its arguments (floats count as exact,
+    and may themselves be arrays of `mpf`), and the `digits`. Dtypes are those of double precision.
+
+    **Raises:** `NotImplementedError` for a primitive without a rule, such as `while`.
+    """
+    return program(function, *args, digits=digits)(*args)
+
+
+def program(
+    function: Callable[..., Any], *examples: Any, digits: int = DIGITS
+) -> Callable[..., Any]:
+    """`exactly` for many arguments of the same shapes: the function is traced once."""
+    shapes = jax.tree.map(_outline, examples)
+    closed, out = jax.make_jaxpr(function, return_shape=True)(*shapes)
+
+    def run(*args: Any) -> Any:
+        with mpmath.workdps(digits):
+            leaves = _run(closed.jaxpr, closed.consts, [_exact(x) for x in jax.tree.leaves(args)])
+        return jax.tree.unflatten(jax.tree.structure(out), leaves)
+
+    return run
+
+
+def rounded(tree: Any) -> Any:
+    """The tree with its multiprecision numbers in double precision."""
+    return jax.tree.map(lambda x: x.astype(float) if _held(x) else np.asarray(x), tree)
+
+
+def _held(x: Any) -> bool:
+    return isinstance(x, np.ndarray) and x.dtype == object
+
+
+def _outline(x: Any) -> jax.ShapeDtypeStruct:
+    if _held(x):
+        return jax.ShapeDtypeStruct(x.shape, jnp.result_type(float))
+    x = jnp.asarray(x)
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, weak_type=x.weak_type)
+
+
+def _exact(x: Any) -> np.ndarray:
+    if _held(x):
+        return x
+    x = np.asarray(x)
+    return _all(mpmath.mpf, x.astype(float)) if x.dtype.kind == "f" else x
+
+
+def _all(rule: Callable[..., Any], *arrays: Any) -> np.ndarray:
+    """The rule entry by entry."""
+    arrays = np.broadcast_arrays(*arrays)
+    out = np.empty(arrays[0].shape, object)
+    for index in np.ndindex(out.shape):
+        out[index] = rule(*(a[index] for a in arrays))
+    return out
+
+
+def _run(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+    known: dict[Any, Any] = {}
+
+    def value(atom: Any) -> Any:
+        return _exact(atom.val) if isinstance(atom, core.Literal) else known[atom]
+
+    known.update(zip(jaxpr.constvars, map(_exact, consts), strict=True))
+    known.update(zip(jaxpr.invars, args, strict=True))
+    for equation in jaxpr.eqns:
+        found = _apply(equation, [value(atom) for atom in equation.invars])
+        known.update(zip(equation.outvars, found, strict=True))
+    return [value(atom) for atom in jaxpr.outvars]
+
+
+def _apply(equation: Any, values: list[Any]) -> list[Any]:
+    name, params = equation.primitive.name, equation.params
+    if name == "cond":
+        chosen = params["branches"][int(values[0])]
+        return _run(chosen.jaxpr, chosen.consts, values[1:])
+    if name == "scan":
+        return _loop(params, values)
+    inner = next((params[k] for k in ("jaxpr", "call_jaxpr", "fun_jaxpr") if k in params), None)
+    if inner is not None and name != "while":
+        consts = getattr(inner, "consts", ())
+        return _run(getattr(inner, "jaxpr", inner), consts, values)
+    floats = any(_held(v) for v in values)
+    if name in RULES and (floats or name == "convert_element_type"):
+        out = RULES[name](equation, *values)
+        return list(out) if isinstance(out, (tuple, list)) else [out]
+    makes = any(jnp.issubdtype(v.aval.dtype, jnp.floating) for v in equation.outvars)
+    if not floats:
+        out = equation.primitive.bind(*map(jnp.asarray, values), **params)
+        out = [np.asarray(x) for x in (out if equation.primitive.multiple_results else [out])]
+        return [_exact(x) for x in out]
+    if name in MOVES and makes:
+        return [_move(equation, values)]
+    raise NotImplementedError(f"There is no rule in multiprecision for the primitive {name!r}.")
+
+
+def _loop(params: dict[str, Any], values: list[Any]) -> list[Any]:
+    n, k = params["num_consts"], params["num_consts"] + params["num_carry"]
+    consts, carry, rows = values[:n], values[n:k], values[k:]
+    body = params["jaxpr"]
+    shapes = [v.aval.shape for v in body.jaxpr.outvars[k - n :]]
+    order = range(params["length"])
+    saved: list[Any] = [None] * len(order)
+    for i in reversed(order) if params["reverse"] else order:
+        here = [_at(row, i) for row in rows]
+        out = _run(body.jaxpr, body.consts, [*consts, *carry, *here])
+        carry, saved[i] = out[: k - n], out[k - n :]
+    stacked = []
+    for j, shape in enumerate(shapes):
+        stack = np.empty((len(order), *shape), saved[0][j].dtype if saved else object)
+        for i in order:
+            stack[i] = saved[i][j]
+        stacked.append(stack)
+    return [*carry, *stacked]
+
+
+def _at(row: np.ndarray, i: int) -> np.ndarray:
+    # Of a vector of objects an entry is no array: make it one.
+    out = np.empty(row.shape[1:], row.dtype)
+    out[...] = row[i]
+    return out
+
+
+def _move(equation: Any, values: list[Any]) -> np.ndarray:
+    """What moves numbers moves their places in one long list just as well."""
+    pool = np.concatenate([v.reshape(-1) for v in values if _held(v)])
+    places, start = [], 0
+    for v in values:
+        if _held(v):
+            places.append(jnp.arange(start, start + v.size).reshape(v.shape))
+            start += v.size
+        else:
+            places.append(jnp.asarray(v))
+    found = np.asarray(equation.primitive.bind(*places, **equation.params))
+    out = np.empty(found.shape, object)
+    out[...] = pool[found]
+    return out
+
+
+MOVES = frozenset(
+    ["broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "dynamic_slice", "gather", "stack", "concatenate", "pad", "rev", "copy", "copy_p", "dynamic_update_slice", "scatter", "split", "stop_gradient"]
+)
+
+
+def _each(rule: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda equation, *values: _all(rule, *values)
+
+
+def _compare(rule: Callable[[Any, Any], bool]) -> Callable[..., Any]:
+    return lambda equation, *values: _all(rule, *values).astype(bool)
+
+
+def _fold(rule: Callable[[Any, Any], Any], start: Any) -> Callable[..., Any]:
+    def reduce(equation: Any, x: np.ndarray) -> np.ndarray:
+        axes = equation.params["axes"]
+        rest = [a for a in range(x.ndim) if a not in axes]
+        rows = x.transpose(*rest, *axes).reshape(*[x.shape[a] for a in rest], -1)
+        out = np.empty(rows.shape[:-1], object)
+        for index in np.ndindex(out.shape):
+            out[index] = functools.reduce(rule, rows[index], start())
+        return out
+
+    return reduce
+
+
+def _dot(equation: Any, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    ((ca, cb), (ba, bb)) = equation.params["dimension_numbers"]
+    fa = [i for i in range(a.ndim) if i not in (*ca, *ba)]
+    fb = [i for i in range(b.ndim) if i not in (*cb, *bb)]
+    batch, rows = [a.shape[i] for i in ba], [a.shape[i] for i in fa]
+    columns, depth = [b.shape[i] for i in fb], [a.shape[i] for i in ca]
+    size = int(np.prod(depth))
+    left = a.transpose(*ba, *fa, *ca).reshape(int(np.prod(batch)), int(np.prod(rows)), size)
+    right = b.transpose(*bb, *cb, *fb).reshape(int(np.prod(batch)), size, int(np.prod(columns)))
+    out = np.empty((left.shape[0], left.shape[1], right.shape[2]), object)
+    for n, i, j in np.ndindex(out.shape):
+        out[n, i, j] = mpmath.fdot(left[n, i], right[n, :, j])
+    return out.reshape(*batch, *rows, *columns)
+
+
+def _convert(equation: Any, x: np.ndarray) -> np.ndarray:
+    dtype = equation.params["new_dtype"]
+    if jnp.issubdtype(dtype, jnp.floating):
+        return x if _held(x) else _all(lambda v: mpmath.mpf(float(v)), x)
+    return x.astype(dtype)
+
+
+def _batched(rule: Callable[..., tuple[np.ndarray, ...]]) -> Callable[..., Any]:
+    """A rule for matrices, applied along leading axes."""
+
+    def apply(equation: Any, *values: np.ndarray) -> list[np.ndarray]:
+        lead = values[0].shape[:-2]
+        found = [rule(equation, *(v[index] for v in values)) for index in np.ndindex(lead)]
+        outs = []
+        for parts in zip(*found, strict=True):
+            out = np.empty((*lead, *parts[0].shape), object)
+            for index, part in zip(np.ndindex(lead), parts, strict=True):
+                out[index] = part
+            outs.append(out)
+        return outs
+
+    return apply
+
+
+def _matrix(x: np.ndarray) -> Any:
+    return mpmath.matrix(x.tolist())
+
+
+def _array(x: Any, shape: tuple[int, ...]) -> np.ndarray:
+    out = np.empty(int(np.prod(shape)), object)
+    out[:] = list(x)
+    return out.reshape(shape)
+
+
+def _eigh(equation: Any, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    n = len(x)
+    values, vectors = mpmath.eigsy(_matrix((x + x.T) / 2))
+    return _array(vectors, (n, n)), _array(values, (n,))
+
+
+def _svd(equation: Any, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    (n, m), params = x.shape, equation.params
+    k = min(n, m)
+    if not params["compute_uv"]:
+        return (_array(mpmath.svd_r(_matrix(x), compute_uv=False), (k,)),)
+    full = params["full_matrices"]
+    left, values, right = mpmath.svd_r(_matrix(x), full_matrices=full)
+    p, q = (n, m) if full else (k, k)
+    return _array(values, (k,)), _array(left, (n, p)), _array(right, (q, m))
+
+
+def _qr(equation: Any, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    full = equation.params.get("full_matrices", False)
+    n, m = x.shape
+    k = n if full else min(n, m)
+    Q, R = mpmath.qr(_matrix(x), mode="full")
+    Q, R = _array(Q, (n, n)), _array(R, (n, m))
+    return Q[:, :k], R[:k]
+
+
+def _cholesky(equation: Any, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    return (_array(mpmath.cholesky(_matrix(x)), x.shape),)
+
+
+def _triangular(equation: Any, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
+    params = equation.params
+    lower = params["lower"]
+    a = np.where(np.tri(len(a), dtype=bool) if lower else np.tri(len(a), dtype=bool).T, a, 0)
+    if params.get("unit_diagonal"):
+        np.fill_diagonal(a, mpmath.mpf(1))
+    if params.get("transpose_a"):
+        a = a.T
+    if params["left_side"]:
+        return (_solve(a, b),)
+    return (_solve(a.T, b.T).T,)
+
+
+def _solve(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    A = _matrix(a)
+    return np.stack([_array(mpmath.lu_solve(A, _matrix(c[:, None])), (len(a),)) for c in b.T], 1)
+
+
+def _power(x: Any, y: Any) -> Any:
+    return x**y
+
+
+def _sign(x: Any) -> Any:
+    return mpmath.mpf(int(mpmath.sign(x)))
+
+
+def _logistic(x: Any) -> Any:
+    return 1 / (1 + mpmath.exp(-x))
+
+
+RULES: dict[str, Callable[..., Any]] = {
+    "add": _each(operator.add),
+    "add_any": _each(operator.add),
+    "sub": _each(operator.sub),
+    "mul": _each(operator.mul),
+    "div": _each(operator.truediv),
+    "neg": _each(operator.neg),
+    "abs": _each(abs),
+    "max": _each(max),
+    "min": _each(min),
+    "sign": _each(_sign),
+    "square": _each(lambda x: x * x),
+    "sqrt": _each(mpmath.sqrt),
+    "rsqrt": _each(lambda x: 1 / mpmath.sqrt(x)),
+    "cbrt": _each(mpmath.cbrt),
+    "exp": _each(mpmath.exp),
+    "exp2": _each(lambda x: mpmath.mpf(2) ** x),
+    "expm1": _each(mpmath.expm1),
+    "log": _each(mpmath.log),
+    "log1p": _each(mpmath.log1p),
+    "sin": _each(mpmath.sin),
+    "cos": _each(mpmath.cos),
+    "tan": _each(mpmath.tan),
+    "tanh": _each(mpmath.tanh),
+    "sinh": _each(mpmath.sinh),
+    "cosh": _each(mpmath.cosh),
+    "atanh": _each(mpmath.atanh),
+    "asinh": _each(mpmath.asinh),
+    "acosh": _each(mpmath.acosh),
+    "atan2": _each(mpmath.atan2),
+    "erf": _each(mpmath.erf),
+    "logistic": _each(_logistic),
+    "pow": _each(_power),
+    "integer_pow": lambda equation, x: _all(lambda v: v ** equation.params["y"], x),
+    "gt": _compare(operator.gt),
+    "ge": _compare(operator.ge),
+    "lt": _compare(operator.lt),
+    "le": _compare(operator.le),
+    "eq": _compare(operator.eq),
+    "ne": _compare(operator.ne),
+    "is_finite": _compare(mpmath.isfinite),
+    "select_n": lambda equation, which, *cases: _all(lambda i, *c: c[int(i)], which, *cases),
+    "clamp": _each(lambda low, x, high: min(max(low, x), high)),
+    "reduce_sum": _fold(operator.add, lambda: mpmath.mpf(0)),
+    "reduce_prod": _fold(operator.mul, lambda: mpmath.mpf(1)),
+    "reduce_max": _fold(max, lambda: -mpmath.inf),
+    "reduce_min": _fold(min, lambda: mpmath.inf),
+    "cumsum": lambda equation, x: _scan(equation, operator.add, x),
+    "cumprod": lambda equation, x: _scan(equation, operator.mul, x),
+    "sort": lambda equation, *x: _sort(equation, *x),
+    "dot_general": _dot,
+    "convert_element_type": _convert,
+    "eigh": _batched(_eigh),
+    "svd": _batched(_svd),
+    "qr": _batched(_qr),
+    "cholesky": _batched(_cholesky),
+    "triangular_solve": _batched(_triangular),
+}
+
+
+def _scan(equation: Any, rule: Callable[[Any, Any], Any], x: np.ndarray) -> np.ndarray:
+    axis, back = equation.params["axis"], equation.params.get("reverse", False)
+    x = np.moveaxis(x, axis, 0)
+    x = x[::-1] if back else x
+    out = np.asarray(
+        functools.reduce(lambda done, row: [*done, rule(done[-1], row)], x[1:], [x[0]])
+    )
+    return np.moveaxis(out[::-1] if back else out, 0, axis)
+
+
+def _sort(equation: Any, *values: np.ndarray) -> list[np.ndarray]:
+    if len(values) > 1:
+        raise NotImplementedError("There is no rule in multiprecision for sorting by keys.")
+    return [np.sort(values[0], axis=equation.params["dimension"], kind="stable")]

@@ -1,0 +1,176 @@
+"""Claims made of parts: an inequality tried on random networks, or an experiment given as functions."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from ..networks.charts import Chart, Size
+from ..sweeps.run import Progress
+from .base import Claim, Evidence
+from .decide import universal
+from .falsify import NOISE, second_opinion
+from .inequality import Inequality
+
+Rule = Callable[[Evidence], tuple[bool | None, str]]
+DRAWS = {"quick": 2_000, "paper": 20_000, "large": 200_000}  # networks a size
+SUSPECTS = 8  # that are looked at again
+
+
+class Made(Claim):
+    """A claim from functions: `plan(preset)` makes a setting, `look(setting)` gathers evidence.
+
+    `rule` decides (default: a bound on every trial). `mutant` and `control` are claims, or None
+    for the variant of another one.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        statement: str,
+        *,
+        plan: Callable[[str], Any],
+        look: Callable[[Any], Evidence],
+        rule: Rule = universal,
+        source: str = "",
+        provenance: str = "read",
+        hypotheses: str = "none",
+        expected: bool | None = True,
+        mutant: Claim | None = None,
+        control: Claim | None = None,
+    ):
+        self.id, self.source, self.provenance = id, source, provenance
+        self.hypotheses, self.expected = hypotheses, expected
+        self._statement, self._plan, self._look, self._rule = statement, plan, look, rule
+        self._mutant, self._control = mutant, control
+
+    @property
+    def statement(self) -> str:
+        return self._statement
+
+    def setting(self, preset: str) -> Any:
+        return self._plan(preset)
+
+    def evaluate(self, setting: Any, progress: Progress | None = None) -> Evidence:
+        return self._look(setting)
+
+    def decide(self, evidence: Evidence) -> tuple[bool | None, str]:
+        return self._rule(evidence)
+
+    @property
+    def mutant(self) -> Claim | None:
+        return self._mutant
+
+    @property
+    def control(self) -> Claim | None:
+        return self._control
+
+
+class Everywhere(Claim):
+    """An inequality, tried on random networks of a chart; `jf.falsify` hunts for what this misses.
+
+    A violation counts only if it is one with 50 digits too. `tight` is a chart on which the true
+    inequality `sound` (default: the claimed one) is attained: there it is the control, and with its
+    smaller side 1.05 times as large it is the mutant.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        inequality: Inequality,
+        chart: Chart,
+        *,
+        source: str,
+        hypotheses: str,
+        provenance: str = "read",
+        expected: bool | None = True,
+        sizes: Sequence[Size] | None = None,
+        sound: Inequality | None = None,
+        tight: tuple[Chart, Sequence[Size]] | None = None,
+    ):
+        self.id, self.source, self.provenance = id, source, provenance
+        self.hypotheses, self.expected = hypotheses, expected
+        self.inequality, self.chart = inequality, chart
+        self.sizes = list(chart.sizes() if sizes is None else sizes)
+        self.sound, self.tight = inequality if sound is None else sound, tight
+
+    @property
+    def statement(self) -> str:
+        return self.inequality.statement
+
+    def setting(self, preset: str) -> int:
+        return DRAWS[preset]
+
+    def evaluate(self, setting: int, progress: Progress | None = None) -> Evidence:
+        slacks, applies, exact = [], [], []
+        for i, size in enumerate(self.sizes):
+            key = jr.fold_in(jr.key(0), i)
+            slack, meets = _tried(self.inequality, self.chart, size, key, setting)
+            slack, meets = np.array(slack), np.asarray(meets)
+            order = np.argsort(np.where(meets, slack, np.inf))
+            suspects = [j for j in order if meets[j] and slack[j] < -NOISE]
+            for j in suspects[:SUSPECTS]:
+                c = self.chart.sample(jr.split(key, setting)[j], size)
+                again = second_opinion(self.inequality, self.chart, size, c, 0.0)
+                exact.append(again)
+                slack[j] = 0.0 if again is None else again
+            # Those that were not looked at again are no evidence if none that was is.
+            rest = suspects[SUSPECTS:]
+            if rest and all(value is None for value in exact[-SUSPECTS:]):
+                slack[rest] = 0.0
+            slacks.append(slack)
+            applies.append(meets)
+        confirmed = [value for value in exact if value is not None]
+        return Evidence(
+            slack=np.concatenate(slacks),
+            applies=np.concatenate(applies),
+            allowance=NOISE,
+            measured={
+                "slack_median": float(np.median(np.concatenate(slacks))),
+                "confirmed_with_50_digits": len(confirmed),
+                "sizes": len(self.sizes),
+            },
+            predicted={"slack": ">= 0"},
+            trials="networks",
+        )
+
+    def decide(self, evidence: Evidence) -> tuple[bool | None, str]:
+        return universal(evidence)
+
+    def _attained(self, factor: float) -> "Everywhere | None":
+        if self.tight is None:
+            return None
+        chart, sizes = self.tight
+        inequality = self.sound if factor == 1 else self.sound.times(factor)
+        return Everywhere(
+            self.id,
+            inequality,
+            chart,
+            source=self.source,
+            hypotheses=self.hypotheses,
+            provenance=self.provenance,
+            sizes=sizes,
+        )
+
+    @functools.cached_property
+    def mutant(self) -> "Everywhere | None":  # type: ignore[override]
+        return self._attained(1.05)
+
+    @functools.cached_property
+    def control(self) -> "Everywhere | None":  # type: ignore[override]
+        return self._attained(1.0)
+
+
+@eqx.filter_jit
+def _tried(inequality: Inequality, chart: Chart, size: Size, key: Any, count: int) -> Any:
+    def one(key: Any) -> Any:
+        network, data = chart(chart.sample(key, size), size)
+        slack = inequality.slack(network, data)
+        return slack, inequality.meets(network, data) & jnp.isfinite(slack)
+
+    return jax.lax.map(one, jr.split(key, count), batch_size=2_000)

@@ -1,0 +1,142 @@
+"""Laws of initialization of the deep linear network."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+from jax.core import Tracer
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ...data import Regression, orthonormal
+from ..deep_linear import DeepLinear
+from .base import Initialization, positive, whole
+
+
+def standard_scale(width: int, depth: int, outputs: int) -> float:
+    """s of the standard parametrization, `s^L = 1 / sqrt(h^(L-1) m)`."""
+    return float(width) ** (-(depth - 1) / (2 * depth)) * float(outputs) ** (-1 / (2 * depth))
+
+
+def _depth(depth: Any) -> int:
+    if isinstance(depth, Tracer) or int(depth) != depth or depth < 2:
+        raise ValueError(f"depth must be a plain integer, at least 2, got {depth!r}.")
+    return int(depth)
+
+
+class DeepGaussian(Initialization):
+    r"""Independent `N(0, gain^2)` entries, in the standard parametrization.
+
+    `f(x) = W_L ... W_1 x / sqrt(h^(L-1) m)`.
+
+    **Source:** Du and Hu (ICML 2019); Hu, Xiao, Pennington (ICLR 2020), section 5.
+    """
+
+    gain: float | Float[Array, ""] = 1.0
+
+    def __check_init__(self):
+        positive("gain", self.gain)
+
+    def __call__(
+        self, key: PRNGKeyArray, data: Regression, *, width: int, depth: int
+    ) -> DeepLinear:
+        h, L, dtype = whole(width, 1, ""), _depth(depth), data.X.dtype
+        shapes = (h, data.features), (L - 2, h, h), (data.outputs, h)
+        gain = jnp.asarray(self.gain, dtype)
+        keys = jr.split(key, 3)
+        layers = [gain * jr.normal(k, shape, dtype) for k, shape in zip(keys, shapes, strict=True)]
+        return DeepLinear(*layers, standard_scale(h, L, data.outputs))
+
+
+class DeepOrthogonal(Initialization):
+    r"""Orthogonal layers with entries of variance 1 in the mean, in the standard parametrization.
+
+    `W_i^T W_i = h I` for the hidden layers, `W_L W_L^T = h I`, and `W_1^T W_1 = h I` for h >= D;
+    for h < D, `W_1 W_1^T = D I`. Needs h >= m. All factors are uniform (Haar).
+
+    Then width is free: with P = W_1 Phi and `B = (W_L ... W_2)^T`, the space spanned by the columns
+    of P and B is carried by every hidden layer as by a rotation, its complement likewise, and only
+    the first one moves. In bases of it the hidden layers are multiples of the identity of size
+    r + m: `compressed` draws them so, at any depth.
+
+    **Source:** Hu, Xiao, Pennington (ICLR 2020), section 4; the reduction is derived.
+    """
+
+    def __call__(
+        self, key: PRNGKeyArray, data: Regression, *, width: int, depth: int
+    ) -> DeepLinear:
+        h, L, dtype = self._width(data, width), _depth(depth), data.X.dtype
+        first_key, hidden_key, last_key = jr.split(key, 3)
+        root = jnp.sqrt(jnp.asarray(h, dtype))
+        keys = jr.split(hidden_key, L - 2)
+        hidden = [root * orthonormal(k, h, h, dtype) for k in keys]
+        return DeepLinear(
+            self._first(first_key, data, h),
+            jnp.stack(hidden) if hidden else jnp.zeros((0, h, h), dtype),
+            root * orthonormal(last_key, h, data.outputs, dtype).T,
+            standard_scale(h, L, data.outputs),
+        )
+
+    def compressed(
+        self, key: PRNGKeyArray, data: Regression, *, width: int, depth: int
+    ) -> DeepLinear:
+        """The same law, at width <= r + m, up to rotations of every layer's units."""
+        h, L, dtype = self._width(data, width), _depth(depth), data.X.dtype
+        first_key, _, last_key = jr.split(key, 3)
+        root = jnp.sqrt(jnp.asarray(h, dtype))
+        first = self._first(first_key, data, h)
+        back = orthonormal(last_key, h, data.outputs, dtype)
+        frame = jnp.linalg.qr(jnp.concatenate([first @ data.right, back], axis=1))[0]
+        k = frame.shape[1]
+        hidden = jnp.broadcast_to(root * jnp.eye(k, dtype=dtype), (L - 2, k, k))
+        scale = standard_scale(h, L, data.outputs)
+        return DeepLinear(frame.T @ first, hidden, root * back.T @ frame, scale)
+
+    @staticmethod
+    def _first(key: PRNGKeyArray, data: Regression, h: int) -> Array:
+        D, dtype = data.features, data.X.dtype
+        if h >= D:
+            return jnp.sqrt(jnp.asarray(h, dtype)) * orthonormal(key, h, D, dtype)
+        return jnp.sqrt(jnp.asarray(D, dtype)) * orthonormal(key, D, h, dtype).T
+
+    @staticmethod
+    def _width(data: Regression, width: Any) -> int:
+        return whole(width, data.outputs, "the last layer has orthogonal rows")
+
+
+class DeepBalanced(Initialization):
+    r"""Zero imbalance of all layers, `W_(l+1)^T W_(l+1) = W_l W_l^T`.
+
+    From a product `Phi^T Theta = A diag(a) B^T` of rank k <= min(r, m): `W_1 = a^(1/L) A^T Phi^T`,
+    diagonal hidden layers, `W_L = B a^(1/L)`; the h - k other units are zero and stay zero. The
+    product has independent `N(0, scale^2)` entries; or with `aligned`, the singular vectors of
+    `W^T Y` and all singular values equal to `scale`. On whitened data the modes of an aligned
+    network decouple, `a' = L a^(2 - 2/L) (s - a)`.
+
+    **Source:** Saxe, McClelland, Ganguli (2014); Arora, Cohen, Golowich, Hu (ICLR 2019).
+    """
+
+    scale: float | Float[Array, ""] = 0.1
+    aligned: bool = eqx.field(default=False, static=True)
+
+    def __check_init__(self):
+        positive("scale", self.scale)
+
+    def __call__(
+        self, key: PRNGKeyArray, data: Regression, *, width: int, depth: int
+    ) -> DeepLinear:
+        m, r, dtype = data.outputs, data.rank, data.X.dtype
+        k = min(m, r)
+        h = whole(width, k, "a balanced product of full rank needs min(r, m) hidden units")
+        L, scale = _depth(depth), jnp.asarray(self.scale, dtype)
+        if self.aligned:
+            A, _, Bt = jnp.linalg.svd(data.targets, full_matrices=False)
+            a = jnp.broadcast_to(scale, (k,))
+        else:
+            G = scale * jr.normal(key, (r, m), dtype)
+            A, a, Bt = jnp.linalg.svd(G, full_matrices=False)
+        root = a ** (1 / L)
+        first = jnp.pad(root[:, None] * (data.right @ A).T, ((0, h - k), (0, 0)))
+        last = jnp.pad(Bt.T * root[None], ((0, 0), (0, h - k)))
+        diagonal = jnp.diag(jnp.pad(root, (0, h - k)))
+        return DeepLinear(first, jnp.broadcast_to(diagonal, (L - 2, h, h)), last)
