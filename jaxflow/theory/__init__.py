@@ -16,8 +16,23 @@ from .closed_forms import (
     scalar as scalar,
     scalar_residual as scalar_residual,
 )
+from .deep_linear import (
+    balanced_level as balanced_level,
+    deep_mode_time as deep_mode_time,
+    deficiency_margin as deficiency_margin,
+    end_to_end_velocity as end_to_end_velocity,
+    layer_imbalances as layer_imbalances,
+)
+from .descent_rates import (
+    DescentBound as DescentBound,
+    KernelRange as KernelRange,
+    descent_bound as descent_bound,
+    kernel_range as kernel_range,
+)
 from .imbalance import Imbalance as Imbalance, imbalance as imbalance
+from .kernel import least_decay as least_decay, tangent_kernel as tangent_kernel
 from .lambda_balanced import Gram as Gram, lambda_balanced as lambda_balanced
+from .prior_knowledge import braun as braun, domine as domine, kunin as kunin
 from .rates import (
     RateBound as RateBound,
     instantaneous_bound as instantaneous_bound,

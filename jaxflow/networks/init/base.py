@@ -22,20 +22,20 @@ class Initialization(eqx.Module):
     def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> Any:
         raise NotImplementedError
 
-    def compressed(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> Any:
+    def compressed(self, key: PRNGKeyArray, data: Regression, *, width: Any, **more: Any) -> Any:
         """A draw from the same law up to rotation of the hidden units, at width <= m + r.
 
         The law of every trajectory is that of width h exactly: `jf.compress` of a draw, or where
         the law is known in closed form a draw of the compressed network itself.
         """
-        return compress(self(key, data, width=width), data)
+        return compress(self(key, data, width=width, **more), data)
 
-    def rotated(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> Any:
+    def rotated(self, key: PRNGKeyArray, data: Regression, *, width: Any, **more: Any) -> Any:
         """`compressed`, up to rotation of the inputs: a network on `data.rotated()`.
 
         Where the law is known in closed form, no array of the size of D is made.
         """
-        return rotate(self.compressed(key, data, width=width), data)
+        return rotate(self.compressed(key, data, width=width, **more), data)
 
 
 def free(width: Any, least: int, why: str) -> Any:

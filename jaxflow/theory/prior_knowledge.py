@@ -1,0 +1,108 @@
+"""Closed forms of the flow from balanced weights, in the papers' own variables.
+
+Convention of these papers: `W1` (h, n), `W2` (m, h), target S (m, n) on whitened inputs,
+`W1' = W2^T (S - W2 W1)`, `W2' = (S - W2 W1) W1^T`; with `Q = [W1^T; W2]`, the answer is `Q Q^T(t)`.
+In this package `W1 = U1^T`, `W2 = V`, `S = (W^T Y)^T` on data whose singular values are 1.
+"""
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+
+def braun(
+    W1: Float[Array, "h n"], W2: Float[Array, "m h"], S: Float[Array, "m n"], t: ArrayLike
+) -> Float[Array, "n+m n+m"]:
+    r"""`Q Q^T(t)` from zero-balanced weights, `W2^T W2 = W1 W1^T`.
+
+    With `S = U~ diag(s) V~^T`, `W2 W1(0) = U A V^T` (both economy), `B = U^T U~ + V^T V~` and
+    `C = U^T U~ - V^T V~`; no exponential grows with t.
+
+    **Arguments:** the weights at time 0, the target S of full rank k = min(m, n), and one flow
+    time t >= 0. B must be invertible; h >= k.
+
+    **Source:** Braun, Domine, Fitzgerald, Saxe (NeurIPS 2022), theorem 3.1.
+    """
+    k, dtype = min(S.shape), S.dtype
+    Ut, s, Vtt = jnp.linalg.svd(S, full_matrices=False)
+    U, a, Vt = jnp.linalg.svd(W2 @ W1, full_matrices=False)
+    V, Vs = Vt.T, Vtt.T
+    B, C = U.T @ Ut + V.T @ Vs, U.T @ Ut - V.T @ Vs
+    inverse = jnp.linalg.inv(B)
+    t = jnp.asarray(t, dtype)
+    e, eye = jnp.diag(jnp.exp(-s * t)), jnp.eye(k, dtype=dtype)
+    perp_v, perp_u = V - Vs @ (Vs.T @ V), U - Ut @ (Ut.T @ U)
+    flip = e @ C.T @ inverse.T @ e
+    Z = jnp.concatenate(
+        [
+            Vs @ (eye - flip) + 2 * perp_v @ inverse.T @ e,
+            Ut @ (eye + flip) + 2 * perp_u @ inverse.T @ e,
+        ]
+    )
+    e2, least = jnp.diag(jnp.exp(-2 * s * t)), jnp.diag(1 / s)
+    M = (
+        4 * e @ inverse @ jnp.diag(1 / a) @ inverse.T @ e
+        + (eye - e2) @ least
+        - e @ inverse @ C @ (e2 - eye) @ least @ C.T @ inverse.T @ e
+        + 4 * t * e @ inverse @ (perp_v.T @ perp_v + perp_u.T @ perp_u) @ inverse.T @ e
+    )
+    return Z @ jnp.linalg.solve(M, Z.T)
+
+
+def domine(
+    W1: Float[Array, "h n"],
+    W2: Float[Array, "m h"],
+    S: Float[Array, "m n"],
+    lam: ArrayLike,
+    t: ArrayLike,
+) -> Float[Array, "n+m n+m"]:
+    r"""`Q Q^T(t)` from lambda-balanced weights, `W2^T W2 - W1 W1^T = lam I`, lam != 0, for m = n.
+
+    With `S = U~ diag(s) V~^T`, `X = (sqrt(lam^2 + 4 s^2) - 2 s) / lam`, `A = (1 + X^2)^(-1/2)`.
+
+    **Source:** Domine et al. (ICLR 2025), theorem 4.3 (lam is minus ours).
+    """
+    dtype = S.dtype
+    lam, t = jnp.asarray(lam, dtype), jnp.asarray(t, dtype)
+    Ut, s, Vtt = jnp.linalg.svd(S)
+    Vs = Vtt.T
+    x = (jnp.sqrt(lam**2 + 4 * s**2) - 2 * s) / lam
+    a = (1 + x**2) ** -0.5
+    level = jnp.sqrt(s**2 + lam**2 / 4)
+    plus, minus = jnp.diag(a + x * a), jnp.diag(a - x * a)
+    B = W2.T @ Ut @ plus + W1 @ Vs @ minus
+    C = W2.T @ Ut @ minus - W1 @ Vs @ plus
+    inverse, eye = jnp.linalg.inv(B), jnp.eye(len(s), dtype=dtype)
+    e, e2 = jnp.diag(jnp.exp(-level * t)), jnp.diag(jnp.exp(-2 * level * t))
+    flip = e @ C.T @ inverse.T @ e
+    Z = jnp.concatenate([Vs @ (minus - plus @ flip), Ut @ (plus + minus @ flip)])
+    least = jnp.diag(1 / level)
+    M = (
+        4 * e @ inverse @ inverse.T @ e
+        + (eye - e2) @ least
+        - e @ inverse @ C @ (e2 - eye) @ least @ C.T @ inverse.T @ e
+    )
+    return Z @ jnp.linalg.solve(M, Z.T)
+
+
+def kunin(
+    a: ArrayLike, w: Float[Array, " n"], b: Float[Array, " n"], t: ArrayLike
+) -> Float[Array, ""]:
+    r"""`nu = w . b / a` of one linear neuron, `a' = w . (b - a w)`, `w' = a (b - a w)`.
+
+    With `delta = a^2 - |w|^2` and `q = sqrt(delta^2 + 4 |b|^2)`, `nu' = |b|^2 - delta nu - nu^2`:
+
+        `nu(t) = (-delta + q tanh(q t / 2 + artanh((delta + 2 nu(0)) / q))) / 2`,
+
+    with arcoth for artanh where its argument exceeds 1.
+
+    **Source:** Kunin et al. (NeurIPS 2024), section 3.
+    """
+    w, b = jnp.asarray(w), jnp.asarray(b)
+    a, t = jnp.asarray(a, w.dtype), jnp.asarray(t, w.dtype)
+    delta = a**2 - w @ w
+    q = jnp.sqrt(delta**2 + 4 * b @ b)
+    x = (delta + 2 * (w @ b) / a) / q
+    # tanh(y + artanh x) by the addition theorem, for every x.
+    y = jnp.tanh(q * t / 2)
+    return 0.5 * (-delta + q * (y + x) / (1 + x * y))
