@@ -22,18 +22,20 @@ class BlockController(diffrax.AbstractAdaptiveStepSizeController):
 
     Entry by entry, a relative tolerance means nothing where an entry crosses zero, and an absolute
     one puts a floor under whatever decays. Block by block neither happens. An error that is not
-    finite rejects the step; a step below `dtmin` ends the solve instead of burning `max_steps`.
+    finite rejects the step; one below rounding of the time ends the solve instead of burning
+    `max_steps`: not below a share of its first time scale, which a small start may leave far behind.
     """
 
     rtol: Float[Array, ""]
     atol: Float[Array, ""]  # with `norm`: what an implicit solver's root finder is held to
-    dtmin: Float[Array, ""]
+    dtmin: Float[Array, ""]  # at time 0
     sizes: Callable[[PyTree], PyTree]
     norm: Callable[[PyTree], Array]
     pcoeff: float
     icoeff: float
 
-    def _pid(self) -> diffrax.PIDController:
+    def _pid(self, t: Any) -> diffrax.PIDController:
+        least = self.dtmin + 4 * float(jnp.finfo(self.rtol.dtype).eps) * jnp.abs(t)
         # The error arrives already scaled: a scalar, to be held below 1.
         return diffrax.PIDController(
             rtol=0.0,
@@ -41,7 +43,7 @@ class BlockController(diffrax.AbstractAdaptiveStepSizeController):
             norm=lambda error: error,
             pcoeff=self.pcoeff,
             icoeff=self.icoeff,
-            dtmin=self.dtmin,
+            dtmin=least,
             force_dtmin=False,
         )
 
@@ -60,7 +62,7 @@ class BlockController(diffrax.AbstractAdaptiveStepSizeController):
         error_order: Any,
     ) -> tuple[Any, Any]:
         scalar = jnp.zeros((), self.rtol.dtype)
-        return self._pid().init(terms, t0, t1, scalar, dt0, args, func, error_order)
+        return self._pid(t0).init(terms, t0, t1, scalar, dt0, args, func, error_order)
 
     def begin(self, dt0: Float[Array, ""], error_order: Any) -> Any:
         """The controller's state before the first step."""
@@ -84,7 +86,7 @@ class BlockController(diffrax.AbstractAdaptiveStepSizeController):
     def judge(self, t0: Any, t1: Any, scaled: Any, error_order: Any, controller_state: Any) -> Any:
         """What Diffrax's controller makes of a step with this scaled error."""
         zero = jnp.zeros((), self.rtol.dtype)
-        return self._pid().adapt_step_size(
+        return self._pid(t0).adapt_step_size(
             t0, t1, zero, zero, None, scaled, error_order, controller_state
         )
 
@@ -124,7 +126,7 @@ def _controller(
     return BlockController(
         rtol=allowed,
         atol=allowed,
-        dtmin=1e-13 * scale,
+        dtmin=jnp.maximum(1e-30 * scale, float(jnp.finfo(scale.dtype).tiny)),
         sizes=sizes,
         norm=optx.max_norm,
         **coefficients,

@@ -20,7 +20,14 @@ from ..dynamics.measures import (
 )
 from ..dynamics.settings import SAVES, log_spaced
 from ..dynamics.view import View
-from ..theory import imbalance, limit_rate, rate_bound
+from ..theory import (
+    imbalance,
+    instantaneous_rate,
+    limit_rate,
+    rate_bound,
+    sharpness,
+    tangent_kernel,
+)
 
 
 def theorem_1(network: Any, data: Regression) -> Array:
@@ -103,6 +110,63 @@ class LimitRate(Measure):
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
         return limit_rate(last.network, last.data)
+
+
+class InstantaneousRate(Measure):
+    """The exact rate `-(d/dt) log(L - L*)` of a two-layer linear network, at every saved time."""
+
+    name: ClassVar[str] = "instantaneous_rate"
+    dims: ClassVar[tuple[str, ...]] = ("time",)
+    rotation_free: ClassVar[bool] = True
+
+    def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
+        residual = -view.span_error * view.data.singular_values[:, None]
+        return instantaneous_rate(view.network, view.data, residual=residual)
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        return saved
+
+
+class KernelMovement(Measure):
+    """`||T(t) - T(0)||_F / ||T(0)||_F` of the tangent kernel, at the end: 0 in the lazy limit."""
+
+    name: ClassVar[str] = "kernel_movement"
+    rotation_free: ClassVar[bool] = True
+
+    def start(self, first: View) -> PyTree:
+        return tangent_kernel(first.initial, first.data)
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        moved = tangent_kernel(last.network, last.data) - fixed
+        return jnp.linalg.norm(moved) / jnp.linalg.norm(fixed)
+
+
+class Sharpness(Measure):
+    """The largest eigenvalue of the Hessian of the squared loss, at every saved time."""
+
+    name: ClassVar[str] = "sharpness"
+    dims: ClassVar[tuple[str, ...]] = ("time",)
+    rotation_free: ClassVar[bool] = True
+
+    def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
+        return sharpness(view.network, view.data)
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        return saved
+
+
+class SingularValues(Measure):
+    """The singular values of the product on the data's span, decreasing, at every saved time."""
+
+    name: ClassVar[str] = "singular_values"
+    dims: ClassVar[tuple[str, ...]] = ("time", "mode")
+    rotation_free: ClassVar[bool] = True
+
+    def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
+        return jnp.linalg.svdvals(view.data.right.T @ view.product)
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        return saved
 
 
 class _Promised(Measure):

@@ -30,8 +30,13 @@ from .descent_rates import (
     kernel_range as kernel_range,
 )
 from .imbalance import Imbalance as Imbalance, imbalance as imbalance
-from .kernel import least_decay as least_decay, tangent_kernel as tangent_kernel
+from .kernel import (
+    least_decay as least_decay,
+    sharpness as sharpness,
+    tangent_kernel as tangent_kernel,
+)
 from .lambda_balanced import Gram as Gram, lambda_balanced as lambda_balanced
+from .matrix_sensing import entropic_limit as entropic_limit
 from .prior_knowledge import braun as braun, domine as domine, kunin as kunin
 from .rates import (
     RateBound as RateBound,

@@ -1,0 +1,145 @@
+"""Hu, Xiao, Pennington: orthogonal initialization makes the width needed independent of depth."""
+
+import functools
+import math
+from typing import Any
+
+import jax.random as jr
+import numpy as np
+
+from .. import data as problems
+from ..data import Regression
+from ..networks.init import DeepGaussian, DeepOrthogonal
+from .base import Evidence
+from .decide import near
+from .du_hu2019 import losses
+from .kinds import Made
+
+SOURCE = "Hu, Xiao, Pennington (ICLR 2020)"
+REACHED = math.log(1e-2)  # of the initial loss: trained
+
+
+def problem(preset: str) -> Regression:
+    """Gaussian inputs and a Gaussian linear teacher, as in the paper's experiment, and smaller."""
+    n, D, m = {"quick": (4, 6, 2), "paper": (16, 1024, 10), "large": (16, 1024, 10)}[preset]
+    return problems.gaussian(jr.key(17), n, D, m, noise=0.0)
+
+
+def rate(data: Regression, depth: int) -> float:
+    """The theorem's largest learning rate, `m / (2 L ||X||^2)`."""
+    return data.outputs / (2 * depth * float(data.singular_values[0]) ** 2)
+
+
+def linear(preset: str, factor: float) -> Evidence:
+    """Orthogonal networks against the theorem's rate, at several depths and large width."""
+    width, depths = {
+        "quick": (1_000, (3, 8, 32)),
+        "paper": (4_096, (3, 16, 64, 256)),
+        "large": (16_384, (3, 16, 64, 256, 700)),
+    }[preset]
+    data, slack, steps = problem(preset), [], 512
+    low = float(data.singular_values[-1]) ** 2
+    for depth in depths:
+        eta = rate(data, depth)
+        step, found = losses(DeepOrthogonal(), data, [width], depth, 4, eta, steps)
+        promised = -factor * np.log1p(-0.5 * eta * depth * low / data.outputs) * step[1:]
+        slack.append(((found[0, :, :1] - found[0, :, 1:]) / promised - 1).ravel())
+    every = np.concatenate(slack)
+    return Evidence(
+        slack=every,
+        allowance=1e-9,
+        measured={"decay_over_bound_median": float(np.median(every) + 1)},
+        predicted={"decay_over_bound": ">= 1"},
+        trials="steps",
+    )
+
+
+def _linear(factor: float = 1.0, **variants: Any) -> Made:
+    extra = "" if factor == 1 else f"{factor:g} "
+    return Made(
+        "hu2020.linear",
+        f"L(k) - L* <= (1 - eta L lambda_r(X^T X) / (2 m))^({extra}k) (L(0) - L*)",
+        plan=lambda preset: preset,
+        look=lambda preset: linear(preset, factor),
+        source=f"{SOURCE}, theorem 4.1",
+        hypotheses="wide orthogonal layers, h >= D, eta <= m / (2 L ||X||^2)",
+        **variants,
+    )
+
+
+GRIDS = {
+    "quick": ((2, 4, 8, 16, 32), (4, 8, 16, 32)),
+    "paper": ((10, 16, 25, 40, 63, 100, 158, 251), (16, 32, 64, 128)),
+    "large": ((10, 25, 63, 158, 398, 1000), (16, 32, 64, 128, 256)),
+}
+SEEDS = 16
+
+
+@functools.cache
+def trained(preset: str, orthogonal: bool) -> np.ndarray:
+    """log(L/L(0)) after 1,258 steps at the theorem's rate, shape (depths, widths): medians over seeds."""
+    widths, depths = GRIDS[preset]
+    data, steps = problem(preset), {"quick": 256}.get(preset, 1258)
+    law = DeepOrthogonal() if orthogonal else DeepGaussian()
+    rows = []
+    for depth in depths:
+        _, found = losses(law, data, list(widths), depth, SEEDS, rate(data, depth), steps)
+        fallen = found[:, :, -1] - found[:, :, 0]
+        # What overflowed has not been trained.
+        rows.append(np.median(np.where(np.isfinite(fallen), fallen, np.inf), axis=1))
+    return np.asarray(rows)
+
+
+def needed(preset: str, orthogonal: bool) -> Evidence:
+    """The exponent in the depth of the least width that trains, and its standard error's double."""
+    widths, depths = GRIDS[preset]
+    values = trained(preset, orthogonal)
+    least = [_crossing(np.log(widths), row) for row in values]
+    slope, error = _line(np.log(depths), np.asarray(least))
+    return Evidence(
+        slack=np.zeros(0),
+        interval=(slope - 2 * error, slope + 2 * error),
+        measured={"exponent": slope, "least_widths": [float(np.exp(v)) for v in least]},
+        predicted={"exponent": 0.0 if orthogonal else 1.0},
+        trials="networks",
+    )
+
+
+def _crossing(x: np.ndarray, fallen: np.ndarray) -> float:
+    """Where the curve last comes down through the level; the ends of the grid if it does not."""
+    above = np.flatnonzero(~(fallen < REACHED))
+    if not len(above):
+        return float(x[0])
+    i = int(above[-1])
+    if i == len(x) - 1:
+        return float(x[-1])
+    high = min(fallen[i], 0.0)  # what has not fallen at all is all the same
+    return float(x[i] + (x[i + 1] - x[i]) * (high - REACHED) / (high - fallen[i + 1]))
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    centred = x - x.mean()
+    slope = float(centred @ y / (centred @ centred))
+    rest = y - y.mean() - slope * centred
+    return slope, float(np.sqrt(rest @ rest / (len(x) - 2) / (centred @ centred)))
+
+
+def _needed(orthogonal: bool, predicted: float, **variants: Any) -> Made:
+    name, kind = ("orthogonal", "orthogonal") if orthogonal else ("gaussian", "Gaussian")
+    return Made(
+        f"hu2020.{name}_width",
+        f"the width that {kind} layers need to train grows as L^{predicted:g}",
+        plan=lambda preset: preset,
+        look=lambda preset: needed(preset, orthogonal),
+        rule=lambda evidence: near(evidence, predicted, 0.4),
+        source=f"{SOURCE}, theorems 4.1 and 5.1, figure 1",
+        hypotheses="eta = m / (2 L ||X||^2), a fixed number of steps",
+        **variants,
+    )
+
+
+CLAIMS = (
+    _linear(mutant=_linear(12.0), control=_linear(0.5)),
+    _needed(True, 0.0, mutant=_needed(True, 1.5), control=_needed(True, 0.0)),
+    _needed(False, 1.0, mutant=_needed(True, 1.5), control=_needed(True, 0.0)),
+)
