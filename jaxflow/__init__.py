@@ -1,7 +1,14 @@
 """jaxflow: a laboratory for gradient-flow theory."""
 
 from . import claims as claims, data as data, plotting as plotting, theory as theory
-from .claims import Claim as Claim, Verdict as Verdict, verify as verify
+from .claims import (
+    Claim as Claim,
+    Falsification as Falsification,
+    Inequality as Inequality,
+    Verdict as Verdict,
+    falsify as falsify,
+    verify as verify,
+)
 from .data import Regression as Regression
 from .dynamics import (
     Implicit as Implicit,
@@ -16,6 +23,7 @@ from .dynamics import (
 from .networks import (
     DeepLinear as DeepLinear,
     TwoLayerLinear as TwoLayerLinear,
+    charts as charts,
     compress as compress,
     init as init,
 )

@@ -3,7 +3,6 @@
 import abc
 import dataclasses
 import json
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ class Evidence:
     the hypotheses of the proof are met, `vacuous` where the claim promises next to nothing,
     `failed` which trials did not get to their end (default: all, none, none). `allowance` is how
     much of a negative slack errors of computation can explain. `interval` is that of a measured
-    number that is to lie near a predicted one. `figure` draws the evidence, given axes.
+    number that is to lie within `margin`.
     """
 
     slack: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
@@ -31,10 +30,10 @@ class Evidence:
     failed: Any = False
     allowance: float = 0.0
     interval: tuple[float, float] | None = None
+    margin: tuple[float, float] | None = None
     measured: dict[str, Any] = dataclasses.field(default_factory=dict)
     predicted: dict[str, Any] = dataclasses.field(default_factory=dict)
     dataset: xr.Dataset | None = None
-    figure: Callable[[Any], None] | None = None
     trials: str = "trajectories"
 
     def __post_init__(self):
@@ -70,7 +69,9 @@ class Verdict:
     seconds: float
     mutant: dict[str, Any] | None = None
     control: dict[str, Any] | None = None
-    figure: Callable[[Any], None] | None = dataclasses.field(default=None, compare=False)
+    slacks: tuple[float, ...] = ()  # of all trials that count, sorted; evenly thinned to 256
+    interval: tuple[float, float] | None = None
+    margin: tuple[float, float] | None = None  # what a number is to lie between
 
     @property
     def as_expected(self) -> bool:
@@ -86,9 +87,8 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """The verdict in plain values; a number that is not finite becomes null."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        del fields["figure"]
-        return _finite(json.loads(json.dumps(fields, default=_plain)))
+        plain = json.loads(json.dumps(dataclasses.asdict(self), default=_plain))
+        return _finite(plain)
 
 
 class Claim(abc.ABC):

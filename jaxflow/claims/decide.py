@@ -66,14 +66,20 @@ def upper_limit(events: int, trials: int, level: float) -> float:
     return 1.0 if events >= trials else float(beta.ppf(level, events + 1, trials - events))
 
 
-def near(evidence: Evidence, predicted: float, tolerance: float) -> tuple[bool | None, str]:
-    """A number: True iff its interval lies within predicted +- tolerance, False iff outside."""
+def around(value: float, tolerance: float) -> tuple[float, float]:
+    """The margin `value +- tolerance`."""
+    return value - tolerance, value + tolerance
+
+
+def near(evidence: Evidence) -> tuple[bool | None, str]:
+    """A number: True iff its interval lies within the margin, False iff outside of it."""
+    assert evidence.margin is not None
     if evidence.interval is None or not np.all(np.isfinite(evidence.interval)):
         return None, "it could not be measured"
-    low, high = evidence.interval
-    said = f"measured in [{low:.4f}, {high:.4f}], predicted {predicted:.4f} +- {tolerance:g}"
-    if predicted - tolerance <= low and high <= predicted + tolerance:
+    (low, high), (least, most) = evidence.interval, evidence.margin
+    said = f"measured in [{low:.4f}, {high:.4f}], predicted in [{least:.4f}, {most:.4f}]"
+    if least <= low and high <= most:
         return True, said
-    if high < predicted - tolerance or low > predicted + tolerance:
+    if high < least or low > most:
         return False, said
     return None, f"{said}: the interval is too wide"

@@ -1,5 +1,8 @@
 """Du and Hu: width provably matters in optimization for deep linear networks."""
 
+import dataclasses
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,40 +14,44 @@ import optax
 from .. import data as problems
 from ..data import Regression
 from ..dynamics import gradient_descent, until
-from ..networks.init import DeepGaussian, DeepOrthogonal, Gaussian
+from ..networks import DeepLinear
+from ..networks.init import DeepGaussian, Gaussian
+from ..networks.init.deep_linear import standard_scale
 from ..sweeps import Sweep, measures, run
 from ..sweeps.summary import exponent
 from .base import Evidence
-from .decide import near
+from .decide import around, near
 from .kinds import Made
 
 SOURCE = "Du and Hu (ICML 2019)"
 
 
-def losses(
-    law: Any, data: Regression, widths: list[int], depth: int, seeds: int, rate: float, steps: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The step, and `log(L - L*)` there for every width and seed: shape (widths, seeds, saves).
+def gaussian(data: Regression, widths: list[int], depths: list[int], seeds: int) -> DeepLinear:
+    """Standard Gaussian networks of the widest width and the greatest depth, along a first axis.
 
-    Networks are drawn at their width, reduced where the law can, and padded with dead units, so
-    that all widths of a depth are one program.
+    A corner of Gaussian layers is a Gaussian layer: `cut` gives all the others.
     """
-    draw = law.compressed if isinstance(law, DeepOrthogonal) else law
-    networks, most = [], 0
-    for width in widths:
-        keys = jr.split(jr.fold_in(jr.key(0), width), seeds)
-        batch = jax.jit(jax.vmap(lambda k, w=width: draw(k, data, width=w, depth=depth)))(keys)
-        networks.append(batch)
-        most = max(most, batch.first.shape[-2])
+    draw = functools.partial(DeepGaussian(), data=data, width=max(widths), depth=max(depths))
+    return jax.jit(jax.vmap(draw))(jr.split(jr.key(0), seeds))
 
-    def padded(network: Any) -> Any:
-        more = most - network.first.shape[-2]
-        pads = ((0, 0), (0, more), (0, 0)), ((0, 0), (0, 0), (0, more), (0, more)), ((0, 0), (0, 0), (0, more))
-        layers = network.first, network.hidden, network.last
-        arrays = [jnp.pad(x, pad) for x, pad in zip(layers, pads, strict=True)]
-        return jax.vmap(type(network))(*arrays, network.scale)
 
-    every = jax.tree.map(lambda *x: jnp.concatenate(x), *map(padded, networks))
+def cut(networks: DeepLinear, width: int, depth: int) -> DeepLinear:
+    """The narrower and shallower networks in the corner, dead units for those that are cut off."""
+    h, m = networks.first.shape[-2], networks.last.shape[-2]
+    live = (jnp.arange(h) < width).astype(networks.first.dtype)
+    return dataclasses.replace(
+        networks,
+        first=networks.first * live[:, None],
+        hidden=networks.hidden[:, : depth - 2] * live[:, None] * live,
+        last=networks.last * live,
+        scale=jnp.full_like(networks.scale, standard_scale(width, depth, m)),
+    )
+
+
+def losses(
+    groups: Sequence[DeepLinear], data: Regression, rate: float, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The step, and `log(L - L*)` there: shape (groups, seeds, saves). One program for all groups."""
 
     def one(network: Any) -> Any:
         solution = gradient_descent(
@@ -52,8 +59,9 @@ def losses(
         )
         return solution.ts, solution.log_excess
 
+    every = jax.tree.map(lambda *x: jnp.concatenate(x), *groups)
     ts, found = map(np.asarray, jax.jit(jax.vmap(one))(every))
-    return np.round(ts[0] / rate), found.reshape(len(widths), seeds, -1)
+    return np.round(ts[0] / rate), found.reshape(len(groups), -1, found.shape[-1])
 
 
 def linear(preset: str, factor: float) -> Evidence:
@@ -65,10 +73,11 @@ def linear(preset: str, factor: float) -> Evidence:
     }[preset]
     data = problems.spectrum(jr.key(15), n, D, m, condition=4.0)
     top, low = (float(data.singular_values[i]) ** 2 for i in (0, -1))
-    slack, steps = [], 256
-    for depth in (2, 3, 4):
+    slack, steps, depths = [], 256, [2, 3, 4]
+    networks = gaussian(data, [width], depths, seeds)
+    for depth in depths:
         rate = m / (3 * depth * top)
-        step, found = losses(DeepGaussian(), data, [width], depth, seeds, rate, steps)
+        step, found = losses([cut(networks, width, depth)], data, rate, steps)
         promised = -factor * np.log1p(-rate * depth * low / (4 * m)) * step[1:]
         slack.append(((found[0, :, :1] - found[0, :, 1:]) / promised - 1).ravel())
     every = np.concatenate(slack)
@@ -103,7 +112,7 @@ class Lazy(Gaussian):
         return size, size
 
 
-def movement(preset: str) -> Evidence:
+def movement(preset: str, predicted: float) -> Evidence:
     """How far the kernel moves until everything is learned, by width.
 
     With `s = h^(1/2)` the end has `V V^T = (s^2 I + W^T W)^(1/2)`, W the product: of s, a share 1/h.
@@ -127,7 +136,8 @@ def movement(preset: str) -> Evidence:
         slack=np.zeros(0),
         interval=None if fit is None else (fit.low, fit.high),
         measured={"exponent": float("nan") if fit is None else fit.slope},
-        predicted={"exponent": -1.0},
+        margin=around(predicted, 0.1),
+        predicted={"exponent": predicted},
         dataset=dataset,
     )
 
@@ -137,8 +147,8 @@ def _movement(predicted: float, **variants: Any) -> Made:
         "du_hu2019.kernel",
         f"||T(inf) - T(0)|| / ||T(0)|| ~ h^({predicted:g}) in the kernel regime",
         plan=lambda preset: preset,
-        look=movement,
-        rule=lambda evidence: near(evidence, predicted, 0.1),
+        look=lambda preset: movement(preset, predicted),
+        rule=near,
         source=f"{SOURCE}, section 4 (the kernel stays near its start); the exponent is derived",
         provenance="derived",
         hypotheses="two layers, entries N(0, h^(-1/2))",

@@ -1,18 +1,23 @@
 """Hu, Xiao, Pennington: orthogonal initialization makes the width needed independent of depth."""
 
+import dataclasses
 import functools
 import math
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
 from .. import data as problems
 from ..data import Regression
-from ..networks.init import DeepGaussian, DeepOrthogonal
+from ..networks import DeepLinear
+from ..networks.init import DeepOrthogonal
+from ..networks.init.deep_linear import standard_scale
 from .base import Evidence
-from .decide import near
-from .du_hu2019 import losses
+from .decide import around, near
+from .du_hu2019 import cut, gaussian, losses
 from .kinds import Made
 
 SOURCE = "Hu, Xiao, Pennington (ICLR 2020)"
@@ -23,6 +28,41 @@ def problem(preset: str) -> Regression:
     """Gaussian inputs and a Gaussian linear teacher, as in the paper's experiment, and smaller."""
     n, D, m = {"quick": (4, 6, 2), "paper": (16, 1024, 10), "large": (16, 1024, 10)}[preset]
     return problems.gaussian(jr.key(17), n, D, m, noise=0.0)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def orthogonal(data: Regression, width: int, seeds: int) -> DeepLinear:
+    """Orthogonal networks of two layers, in reduced form."""
+    draw = functools.partial(DeepOrthogonal().compressed, data=data, width=width, depth=2)
+    return jax.vmap(draw)(jr.split(jr.key(0), seeds))
+
+
+def deepen(networks: DeepLinear, width: int, depth: int) -> DeepLinear:
+    """With more layers, which in reduced form are all multiples of the identity."""
+    seeds, k = networks.first.shape[:2]
+    layer = math.sqrt(width) * jnp.eye(k, dtype=networks.first.dtype)
+    scale = standard_scale(width, depth, networks.last.shape[-2])
+    return dataclasses.replace(
+        networks,
+        hidden=jnp.broadcast_to(layer, (seeds, depth - 2, k, k)),
+        scale=jnp.full_like(networks.scale, scale),
+    )
+
+
+def padded(groups: list[DeepLinear]) -> list[DeepLinear]:
+    """All of one width, by dead units."""
+    most = max(g.first.shape[-2] for g in groups)
+
+    def pad(network: DeepLinear) -> DeepLinear:
+        more = (0, most - network.first.shape[-2])
+        return dataclasses.replace(
+            network,
+            first=jnp.pad(network.first, ((0, 0), more, (0, 0))),
+            hidden=jnp.pad(network.hidden, ((0, 0), (0, 0), more, more)),
+            last=jnp.pad(network.last, ((0, 0), (0, 0), more)),
+        )
+
+    return [pad(g) for g in groups]
 
 
 def rate(data: Regression, depth: int) -> float:
@@ -38,10 +78,11 @@ def linear(preset: str, factor: float) -> Evidence:
         "large": (16_384, (3, 16, 64, 256, 700)),
     }[preset]
     data, slack, steps = problem(preset), [], 512
+    networks = orthogonal(data, width, 4)
     low = float(data.singular_values[-1]) ** 2
     for depth in depths:
         eta = rate(data, depth)
-        step, found = losses(DeepOrthogonal(), data, [width], depth, 4, eta, steps)
+        step, found = losses([deepen(networks, width, depth)], data, eta, steps)
         promised = -factor * np.log1p(-0.5 * eta * depth * low / data.outputs) * step[1:]
         slack.append(((found[0, :, :1] - found[0, :, 1:]) / promised - 1).ravel())
     every = np.concatenate(slack)
@@ -76,31 +117,39 @@ SEEDS = 16
 
 
 @functools.cache
-def trained(preset: str, orthogonal: bool) -> np.ndarray:
-    """log(L/L(0)) after 1,258 steps at the theorem's rate, shape (depths, widths): medians over seeds."""
+def trained(preset: str, kind: str) -> np.ndarray:
+    """log(L/L(0)) at the end of training at the theorem's rate: (depths, widths), medians over seeds."""
     widths, depths = GRIDS[preset]
     data, steps = problem(preset), {"quick": 256}.get(preset, 1258)
-    law = DeepOrthogonal() if orthogonal else DeepGaussian()
+    if kind == "orthogonal":
+        drawn = {w: orthogonal(data, w, SEEDS) for w in widths}
+    else:
+        networks = gaussian(data, list(widths), list(depths), SEEDS)
     rows = []
     for depth in depths:
-        _, found = losses(law, data, list(widths), depth, SEEDS, rate(data, depth), steps)
+        groups = [
+            deepen(drawn[w], w, depth) if kind == "orthogonal" else cut(networks, w, depth)
+            for w in widths
+        ]
+        _, found = losses(padded(groups), data, rate(data, depth), steps)
         fallen = found[:, :, -1] - found[:, :, 0]
         # What overflowed has not been trained.
         rows.append(np.median(np.where(np.isfinite(fallen), fallen, np.inf), axis=1))
     return np.asarray(rows)
 
 
-def needed(preset: str, orthogonal: bool) -> Evidence:
+def needed(preset: str, kind: str, predicted: float) -> Evidence:
     """The exponent in the depth of the least width that trains, and its standard error's double."""
     widths, depths = GRIDS[preset]
-    values = trained(preset, orthogonal)
+    values = trained(preset, kind)
     least = [_crossing(np.log(widths), row) for row in values]
     slope, error = _line(np.log(depths), np.asarray(least))
     return Evidence(
         slack=np.zeros(0),
         interval=(slope - 2 * error, slope + 2 * error),
         measured={"exponent": slope, "least_widths": [float(np.exp(v)) for v in least]},
-        predicted={"exponent": 0.0 if orthogonal else 1.0},
+        margin=around(predicted, 0.4),
+        predicted={"exponent": predicted},
         trials="networks",
     )
 
@@ -124,14 +173,13 @@ def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     return slope, float(np.sqrt(rest @ rest / (len(x) - 2) / (centred @ centred)))
 
 
-def _needed(orthogonal: bool, predicted: float, **variants: Any) -> Made:
-    name, kind = ("orthogonal", "orthogonal") if orthogonal else ("gaussian", "Gaussian")
+def _needed(kind: str, predicted: float, **variants: Any) -> Made:
     return Made(
-        f"hu2020.{name}_width",
+        f"hu2020.{kind}_width",
         f"the width that {kind} layers need to train grows as L^{predicted:g}",
         plan=lambda preset: preset,
-        look=lambda preset: needed(preset, orthogonal),
-        rule=lambda evidence: near(evidence, predicted, 0.4),
+        look=lambda preset: needed(preset, kind, predicted),
+        rule=near,
         source=f"{SOURCE}, theorems 4.1 and 5.1, figure 1",
         hypotheses="eta = m / (2 L ||X||^2), a fixed number of steps",
         **variants,
@@ -140,6 +188,6 @@ def _needed(orthogonal: bool, predicted: float, **variants: Any) -> Made:
 
 CLAIMS = (
     _linear(mutant=_linear(12.0), control=_linear(0.5)),
-    _needed(True, 0.0, mutant=_needed(True, 1.5), control=_needed(True, 0.0)),
-    _needed(False, 1.0, mutant=_needed(True, 1.5), control=_needed(True, 0.0)),
+    _needed("orthogonal", 0.0, mutant=_needed("orthogonal", 1.5), control=_needed("orthogonal", 0.0)),
+    _needed("gaussian", 1.0, mutant=_needed("orthogonal", 1.5), control=_needed("orthogonal", 0.0)),
 )

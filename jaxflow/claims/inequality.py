@@ -40,9 +40,7 @@ class Inequality:
 
         A change of units does not change it. 0 where both sides are 0.
         """
-        smaller, larger = self.factor * self.smaller(*where), self.larger(*where)
-        size = jnp.abs(larger) + jnp.abs(smaller)
-        return (larger - smaller) / jnp.where(size > 0, size, 1)
+        return relative_slack(jnp, self.factor * self.smaller(*where), self.larger(*where))
 
     def meets(self, network: Any, data: Any) -> Bool[Array, ""]:
         """Whether the hypotheses are met."""
@@ -52,3 +50,9 @@ class Inequality:
         """The same with its smaller side multiplied."""
         statement = f"{factor:g} * ({self.statement.replace('<=', ') <=', 1)}"
         return dataclasses.replace(self, statement=statement, factor=self.factor * factor)
+
+
+def relative_slack(np: Any, smaller: Any, larger: Any) -> Any:
+    """The slack from both sides, in this array library."""
+    size = np.abs(larger) + np.abs(smaller)
+    return (larger - smaller) / np.where(size > 0, size, 1)

@@ -1,5 +1,6 @@
 """Claims made of parts: an inequality tried on random networks, or an experiment given as functions."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from ..sweeps.run import Progress
 from .base import Claim, Evidence
 from .decide import universal
 from .falsify import NOISE, second_opinion
-from .inequality import Inequality
+from .inequality import Inequality, relative_slack
 
 Rule = Callable[[Evidence], tuple[bool | None, str]]
 DRAWS = {"quick": 2_000, "paper": 20_000, "large": 200_000}  # networks a size
@@ -110,8 +111,10 @@ class Everywhere(Claim):
         slacks, applies, exact = [], [], []
         for i, size in enumerate(self.sizes):
             key = jr.fold_in(jr.key(0), i)
-            slack, meets = _tried(self.inequality, self.chart, size, key, setting)
-            slack, meets = np.array(slack), np.asarray(meets)
+            base = dataclasses.replace(self.inequality, factor=1.0, statement="")
+            smaller, larger, meets = _sides(base, self.chart, size, i, setting)
+            slack = relative_slack(np, self.inequality.factor * smaller, larger)
+            meets = meets & np.isfinite(slack)
             order = np.argsort(np.where(meets, slack, np.inf))
             suspects = [j for j in order if meets[j] and slack[j] < -NOISE]
             for j in suspects[:SUSPECTS]:
@@ -166,11 +169,18 @@ class Everywhere(Claim):
         return self._attained(1.0)
 
 
+@functools.cache
+def _sides(inequality: Inequality, chart: Chart, size: Size, number: int, count: int) -> Any:
+    """Both sides, and whether the hypotheses are met: mutants and controls look at the same."""
+    key = jr.fold_in(jr.key(0), number)
+    return jax.tree.map(np.asarray, _tried(inequality, chart, size, key, count))
+
+
 @eqx.filter_jit
 def _tried(inequality: Inequality, chart: Chart, size: Size, key: Any, count: int) -> Any:
     def one(key: Any) -> Any:
         network, data = chart(chart.sample(key, size), size)
-        slack = inequality.slack(network, data)
-        return slack, inequality.meets(network, data) & jnp.isfinite(slack)
+        sides = inequality.smaller(network, data), inequality.larger(network, data)
+        return *sides, inequality.meets(network, data)
 
-    return jax.lax.map(one, jr.split(key, count), batch_size=2_000)
+    return jax.lax.map(one, jr.split(key, count), batch_size=min(count, 2_000))

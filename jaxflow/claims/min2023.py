@@ -12,7 +12,7 @@ from .inequality import Inequality
 from .kinds import Everywhere
 
 SOURCE = "Min, Vidal, Mallada (ICML 2023)"
-SMALL = [Size(1, 1, 1), Size(1, 2, 2), Size(2, 1, 3), Size(2, 2, 4), Size(3, 2, 3)]
+SMALL = [Size(1, 1, 1), Size(2, 1, 3), Size(2, 3, 4)]
 
 
 def _two_layers(factor: float, statement: str) -> Inequality:
@@ -57,7 +57,6 @@ BALANCED_SIZES = [
     Size(2, 1, 1),
     Size(1, 2, 2, 3),
     Size(2, 2, 2, 3),
-    Size(2, 2, 3, 4),
 ]
 _CHART = DeepBalanced(isotropic=True)
 _ABOUT: dict[str, Any] = {

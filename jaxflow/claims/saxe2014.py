@@ -63,10 +63,10 @@ def times(preset: str, clock: float, seed: int) -> np.ndarray:
 
 
 def deep(preset: str, clock: float, seed: int) -> np.ndarray:
-    """Three, four and five layers against the time integral."""
+    """Three and five layers against the time integral."""
     data, s = _problem(preset, seed)
     errors = []
-    for depth in (3, 4, 5):
+    for depth in (3, 5):
         law = DeepBalanced(0.05, aligned=True)
         network = law(jr.key(seed), data, width=6, depth=depth)
         ts = np.linspace(0.2, 2, 16) * float(deep_mode_time(0.9 * s[-1], s[-1], 0.05, depth))
@@ -81,10 +81,10 @@ def deep(preset: str, clock: float, seed: int) -> np.ndarray:
 
 
 def descent(preset: str, clock: float, seed: int) -> np.ndarray:
-    """Gradient descent of 2 to 5 layers against the recurrence of each mode's weight."""
+    """Gradient descent of 2 and 4 layers against the recurrence of each mode's weight."""
     data, s = _problem(preset, seed)
     rate, steps, errors = 0.01, 1_000, []
-    for depth in (2, 3, 5):
+    for depth in (2, 4):
         law = DeepBalanced(0.05, aligned=True)
         network = law(jr.key(seed), data, width=6, depth=depth)
         flow = gradient_descent(

@@ -58,8 +58,16 @@ def judge(claim: Claim, evidence: Evidence, preset: str) -> Verdict:
         seconds=0.0,
         mutant=_variant(claim.mutant, preset),
         control=_variant(claim.control, preset),
-        figure=evidence.figure,
+        slacks=_thinned(evidence.slack[counts]),
+        interval=evidence.interval,
+        margin=evidence.margin,
     )
+
+
+def _thinned(slack: np.ndarray) -> tuple[float, ...]:
+    ordered = np.sort(slack)
+    places = np.unique(np.linspace(0, len(ordered) - 1, 256).astype(int)) if len(ordered) else []
+    return tuple(float(x) for x in ordered[places])
 
 
 def _variant(claim: Claim | None, preset: str) -> dict[str, object] | None:

@@ -52,7 +52,7 @@ def _alpha(printed: bool) -> Inequality:
 
 _ABOUT: dict[str, Any] = {
     "hypotheses": "none",
-    "sizes": [Size(1, 2, 1), Size(2, 1, 1), Size(2, 2, 2), Size(3, 1, 4)],
+    "sizes": [Size(2, 1, 1), Size(2, 2, 2), Size(2, 3, 4)],
     "sound": _alpha(False),
     "tight": (NearMinimum(), [Size(1, 1, 1)]),
 }

@@ -1,6 +1,6 @@
 """Who learns: Equinox modules, their laws of initialization, and their exact compression."""
 
-from . import compression as _compression, init as init  # noqa: F401
+from . import charts as charts, compression as _compression, init as init  # noqa: F401
 from .base import best_fit as best_fit, compress as compress, trainable as trainable
 from .deep_linear import DeepLinear as DeepLinear
 from .two_layer_linear import (

@@ -21,40 +21,42 @@ def entropic_limit(
     **Source:** Gunasekar et al. (NIPS 2017), theorem 1 and its proof.
     """
     a, y = np.asarray(a, float), np.asarray(y, float)
-    # Along a path of starts: from a large one, whose limit is found at once, to the one asked for.
-    nu = np.zeros(len(a))
-    path = np.linspace(0.0, 1.0, 2 + int(abs(log_alpha) / 10))
-    exponent = np.zeros(a.shape[1])
-    for share in path:
-        base = 2 * share * log_alpha
-        nu = _newton(a, y, base, nu)
-        exponent = base + a.T @ nu
-    return np.exp(exponent)
+    # Along a path of starts, on which the dual variable becomes an affine function of log(alpha).
+    target = 2.0 * log_alpha
+    path = [0.0]
+    while abs(path[-1]) < abs(target):
+        further = min(abs(target), max(1.2 * abs(path[-1]), abs(path[-1]) + 1.0))
+        path.append(float(np.copysign(further, target)))
+    known: list[np.ndarray] = []
+    for i, base in enumerate(path):
+        guess = known[-1] if known else np.zeros(len(a))
+        if i >= 2:
+            slope = (known[-1] - known[-2]) / (path[i - 1] - path[i - 2])
+            guess = known[-1] + slope * (base - path[i - 1])
+        known.append(_newton(a, y, base, guess))
+    return np.exp(target + a.T @ known[-1])
 
 
 def _newton(a: np.ndarray, y: np.ndarray, base: float, nu: np.ndarray) -> np.ndarray:
-    """The minimizer of the convex `sum exp(base + a^T nu) - y nu`, damped."""
+    """The minimizer of the convex `sum exp(base + a^T nu) - y nu`.
 
-    def value(nu: np.ndarray) -> float:
-        return float(np.exp(np.minimum(base + a.T @ nu, 700)).sum() - y @ nu)
-
-    for _ in range(500):
-        x = np.exp(np.minimum(base + a.T @ nu, 700))
+    A step changes no exponent by more than 1: the function is self-concordant on that scale.
+    """
+    for _ in range(1000):
+        x = np.exp(np.minimum(base + a.T @ nu, 300))
         gradient = a @ x - y
-        if np.linalg.norm(gradient) <= 1e-13 * np.linalg.norm(y):
-            return nu
         # a diag(x) a^T by its root: half the digits are lost otherwise.
-        R = np.linalg.qr((a * np.sqrt(x)).T, mode="r")
-        try:
-            step = -np.linalg.solve(R, np.linalg.solve(R.T, gradient))
-        except np.linalg.LinAlgError:
+        root = (a * np.sqrt(x)).T
+        scale = np.linalg.norm(root, axis=0)
+        if not np.all(scale > 0):
             break
-        size, here = 1.0, value(nu)
-        while value(nu + size * step) > here + 1e-4 * size * (gradient @ step) and size > 1e-12:
-            size /= 2
-        nu = nu + size * step
-        if size * np.linalg.norm(step) <= 1e-14 * (1 + np.linalg.norm(nu)):
+        R = np.linalg.qr(root / scale, mode="r")
+        R = R + np.diag(np.where(np.diag(R) == 0, 1e-300, 0))
+        step = -np.linalg.solve(R, np.linalg.solve(R.T, gradient / scale)) / scale
+        change = np.abs(a.T @ step).max()
+        nu = nu + step / max(1.0, change)
+        if change <= 1e-13 * (1 + np.abs(nu).max()):
             break
-    if np.linalg.norm(a @ np.exp(base + a.T @ nu) - y) > 1e-8 * np.linalg.norm(y):
+    if not np.linalg.norm(a @ np.exp(base + a.T @ nu) - y) <= 1e-8 * np.linalg.norm(y):
         raise ValueError("No positive solution was found: the answers must come from some X >= 0.")
     return nu

@@ -21,7 +21,7 @@ from ...sweeps import Sweep, measures, run
 from ...sweeps.summary import exponent
 from ...theory import bias_bound, bias_law, imbalance, min_norm_condition
 from ..base import Claim, Evidence
-from ..decide import likely, near
+from ..decide import around, likely, near
 from ..kinds import Made
 
 SOURCE = "Min, Tarmoun, Vidal, Mallada (ICML 2021)"
@@ -307,7 +307,7 @@ def exponent_plan(preset: str) -> Sweep:
     return _settled(data, Gaussian(0.5), widths, seeds, over={"width": widths, "alpha": ALPHAS})
 
 
-def _slopes(sweep: Sweep, alpha: float) -> Evidence:
+def _slopes(sweep: Sweep, alpha: float, predicted: float) -> Evidence:
     dataset = run(sweep) if sweep not in _RAN else _RAN[sweep]
     _RAN[sweep] = dataset
     off = dataset["off_span_distance"].sel(alpha=alpha).transpose("width", "seed")
@@ -316,7 +316,8 @@ def _slopes(sweep: Sweep, alpha: float) -> Evidence:
         slack=np.zeros(0),
         interval=None if fit is None else (fit.low, fit.high),
         measured={"exponent": math.nan if fit is None else fit.slope},
-        predicted={"exponent": 0.5 - 2 * alpha},
+        margin=around(predicted, 0.03),
+        predicted={"exponent": predicted},
         dataset=dataset,
     )
 
@@ -330,8 +331,8 @@ def _exponent(alpha: float, shift: float = 0.0, **more: Any) -> Made:
         f"min2021.exponent_alpha_{alpha:g}",
         f"||U(inf) V(inf)^T - Theta_hat|| ~ h^({predicted:g}) at alpha = {alpha:g}",
         plan=exponent_plan,
-        look=lambda sweep: _slopes(sweep, alpha),
-        rule=lambda evidence: near(evidence, predicted, 0.03),
+        look=lambda sweep: _slopes(sweep, alpha, predicted),
+        rule=near,
         source=f"{SOURCE}, theorem 2",
         hypotheses="Gaussian entries, widths of 10^5 and more",
         **more,
@@ -355,7 +356,7 @@ def law_plan(preset: str) -> Sweep:
     return _settled(data, Gaussian(0.4), [10**7], seeds)
 
 
-def mean_square(sweep: Sweep) -> Evidence:
+def mean_square(sweep: Sweep, predicted: float) -> Evidence:
     """The root mean square distance over the law's, with its standard error."""
     dataset = run(sweep) if sweep not in _RAN else _RAN[sweep]
     _RAN[sweep] = dataset
@@ -367,7 +368,8 @@ def mean_square(sweep: Sweep) -> Evidence:
         slack=np.zeros(0),
         interval=(ratio - 3 * error, ratio + 3 * error),
         measured={"distance_over_law": ratio, "standard_error": error},
-        predicted={"distance_over_law": 1.0},
+        margin=around(predicted, 0.02),
+        predicted={"distance_over_law": predicted},
         dataset=dataset,
     )
 
@@ -379,8 +381,8 @@ def _law(predicted: float, **more: Any) -> Claim:
         f"E ||U(inf) V(inf)^T - Theta_hat||_F^2 ~ ({times}h^-alpha)^2 (D - r) "
         "sum_i sqrt(h^(2 - 4 alpha) + sigma_i^2)",
         plan=law_plan,
-        look=mean_square,
-        rule=lambda evidence: near(evidence, predicted, 0.02),
+        look=lambda sweep: mean_square(sweep, predicted),
+        rule=near,
         source="derived; the exact size behind theorem 2",
         provenance="derived",
         hypotheses="Gaussian entries, h much larger than m + r",

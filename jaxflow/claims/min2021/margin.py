@@ -131,7 +131,7 @@ INSTANTANEOUS = Everywhere(
     Free(),
     source=f"{SOURCE}, proposition 1",
     hypotheses="none",
-    sizes=[Size(1, 1, 1), Size(1, 2, 3), Size(2, 1, 4), Size(2, 2, 2), Size(3, 2, 6)],
+    sizes=[Size(1, 1, 1), Size(2, 1, 3), Size(2, 3, 6)],
     tight=(Free(), [SCALAR]),
 )
 
