@@ -179,11 +179,20 @@ def verify(
     json_path: Annotated[
         Path | None, typer.Option("--json", help="Write the verdicts to this file.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write a page, index.html, and verdicts.json to this folder."),
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Write a figure a claim, ID.png, to this folder.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes.", show_default="one a core on CPU")
+    ] = None,
 ) -> None:
     """Judge claims by experiment. Exit code 0 only if every one came out as expected."""
 
-    def plan() -> list[Any]:
-        _precision("float64")
+    def plan() -> list[str]:
         if preset not in claims.PRESETS:
             raise ValueError(
                 f"No preset is called {preset!r}: choose one of {', '.join(claims.PRESETS)}."
@@ -195,19 +204,37 @@ def verify(
                 raise ValueError(f"There is no folder {json_path.parent}: make it first.")
             if not os.access(json_path.parent, os.W_OK):
                 raise ValueError(f"{json_path.parent} cannot be written to.")
-        if not names:
-            return list(claims.catalogue().values())
-        return [claim for name in names for claim in claims.find(name)]
+        for folder in (report, figures):
+            if folder is not None:
+                _writable(folder)
+        chosen = names or list(claims.catalogue())
+        several = len({claim.id.split(".")[0] for n in chosen for claim in claims.find(n)}) > 1
+        if several and jobs != 1:  # each process has a device of its own
+            jax.config.update("jax_enable_x64", True)
+        else:
+            _precision("float64")
+        return chosen
 
     chosen = _checked(plan)
-    verdicts = []
-    for claim in chosen:
-        with out.status(claim.id):
-            verdicts.append(claims.verify(claim, preset=preset))
-        out.print(verdict_panel(verdicts[-1]))
+    verdicts: list[Verdict] = []
+    total = sum(len(claims.find(name)) for name in chosen)
+    with Clock() as clock, out.status(f"0 of {total} claims") as status:
+        for verdict in _checked(lambda: claims.verify_all(chosen, preset=preset, jobs=jobs)):
+            verdicts.append(verdict)
+            out.print(verdict_panel(verdict))
+            status.update(f"{len(verdicts)} of {total} claims")
+    settings = {"preset": preset, "claims": chosen}
     if json_path is not None:
-        _keep(lambda: _write_json(json_path, verdicts, {"preset": preset}))
-    raise typer.Exit(0 if all(v.as_expected for v in verdicts) else 1)
+        _keep(lambda: _write_json(json_path, verdicts, settings))
+    if report is not None:
+        record = {**environment(), "settings": settings}
+        _keep(lambda: plotting.write_report(report / "index.html", verdicts, record))
+        _keep(lambda: _write_json(report / "verdicts.json", verdicts, settings))
+    if figures is not None:
+        _keep(lambda: _draw(verdicts, figures))
+    good = sum(verdict.as_expected for verdict in verdicts)
+    out.print(f"{good} of {total} claims as expected, in {clock.seconds:.0f} s")
+    raise typer.Exit(0 if good == total else 1)
 
 
 @app.command()
@@ -314,6 +341,18 @@ def _seed(key: int) -> int:
     return key
 
 
+def _writable(folder: Path) -> None:
+    """Make the folder; `ValueError` if it cannot be, or be written to."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file: give a folder.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{folder} cannot be written to.")
+
+
 def _floats(name: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
@@ -350,6 +389,13 @@ def _write_json(path: Path, verdicts: list[Verdict], settings: dict[str, Any]) -
     }
     with whole(path) as partial:
         partial.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _draw(verdicts: list[Verdict], folder: Path) -> None:
+    for verdict in verdicts:
+        figure = plotting.verdict_figure(verdict)
+        if figure is not None:
+            plotting.save_figure(figure, folder / f"{verdict.id}.png")
 
 
 def _progress() -> Progress:

@@ -27,7 +27,7 @@ HYPOTHESES = "whitened inputs, balanced layers, deficiency margin c > 0"
 
 
 class WithMargin(Initialization):
-    """A balanced network whose product is near the target, at a share of its least singular value."""
+    """A balanced network whose product is near the target: at a share of its least mode."""
 
     share: float = 0.8
 
@@ -161,7 +161,7 @@ def velocity(preset: str, clock: float, seed: int) -> np.ndarray:
 
 
 class Drift(measures.Measure):
-    """Change at the end of the layers' imbalances, and of `W_1 W_1^T` alone, relative to the layers."""
+    """Relative change at the end of the layers' imbalances, and of `W_1 W_1^T` alone."""
 
     name = "drift"
     dims = ("quantity",)

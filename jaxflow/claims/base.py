@@ -95,9 +95,10 @@ class Claim(abc.ABC):
     """A statement of a paper, or of your own, with an experiment that can refute it.
 
     A claim joins a theory to an experiment, most often a `Sweep`. `setting` plans the experiment,
-    `evaluate` runs it and gathers the evidence, `decide` turns the evidence into True, False or None with a reason.
-    `mutant` is a deliberately false variant that the same check must find False, `control` a true
-    one that it must find True: a check that cannot fail, or cannot pass, is a defect.
+    `evaluate` runs it and gathers the evidence, `decide` turns the evidence into True, False or
+    None with a reason. `mutant` is a deliberately false variant that the same check must find
+    False, `control` a true one that it must find True: a check that cannot fail, or cannot pass,
+    is a defect.
     """
 
     id: str

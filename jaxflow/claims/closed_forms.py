@@ -75,9 +75,7 @@ def braun_errors(preset: str, clock: float, seed: int) -> np.ndarray:
     for r, m, h in ((3, 3, 3), (4, 2, 3)):
         data = whitened(seed + 10, r, m)
         network = LambdaBalanced(0.0, 0.7)(jr.key(seed), data, width=h)
-        errors.append(
-            by_paper(lambda a, b, S, t: braun(a, b, S, clock * t), network, data)
-        )
+        errors.append(by_paper(lambda a, b, S, t: braun(a, b, S, clock * t), network, data))
     return np.concatenate(errors)
 
 

@@ -51,7 +51,7 @@ def cut(networks: DeepLinear, width: int, depth: int) -> DeepLinear:
 def losses(
     groups: Sequence[DeepLinear], data: Regression, rate: float, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The step, and `log(L - L*)` there: shape (groups, seeds, saves). One program for all groups."""
+    """The step, and `log(L - L*)` there: shape (groups, seeds, saves). One program for all."""
 
     def one(network: Any) -> Any:
         solution = gradient_descent(
@@ -99,7 +99,7 @@ def _linear(factor: float = 1.0, **variants: Any) -> Made:
         look=lambda preset: linear(preset, factor),
         source=f"{SOURCE}, theorem 4.1",
         provenance="memory",
-        hypotheses="wide Gaussian layers (the theorem's constant is open), eta = m / (3 L ||X^T X||)",
+        hypotheses="wide Gaussian layers (how wide is left open), eta = m / (3 L ||X^T X||)",
         **variants,
     )
 
@@ -115,11 +115,13 @@ class Lazy(Gaussian):
 def movement(preset: str, predicted: float) -> Evidence:
     """How far the kernel moves until everything is learned, by width.
 
-    With `s = h^(1/2)` the end has `V V^T = (s^2 I + W^T W)^(1/2)`, W the product: of s, a share 1/h.
+    With `s = h^(1/2)` the end has `V V^T = (s^2 I + W^T W)^(1/2)`, W the product: 1 + O(1/h) of s.
     """
-    samples, features, seeds = {"quick": (4, 8, 128), "paper": (10, 20, 64), "large": (20, 40, 256)}[
-        preset
-    ]
+    samples, features, seeds = {
+        "quick": (4, 8, 128),
+        "paper": (10, 20, 64),
+        "large": (20, 40, 256),
+    }[preset]
     data = problems.gaussian(jr.key(16), samples, features, 2, scale=features**-0.5)
     sweep = Sweep(
         data,

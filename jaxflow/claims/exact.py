@@ -160,7 +160,26 @@ def _move(equation: Any, values: list[Any]) -> np.ndarray:
 
 
 MOVES = frozenset(
-    ["broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "dynamic_slice", "gather", "stack", "concatenate", "pad", "rev", "copy", "copy_p", "dynamic_update_slice", "scatter", "split", "stop_gradient"]
+    [
+        "broadcast_in_dim",
+        "reshape",
+        "transpose",
+        "squeeze",
+        "expand_dims",
+        "slice",
+        "dynamic_slice",
+        "gather",
+        "stack",
+        "concatenate",
+        "pad",
+        "rev",
+        "copy",
+        "copy_p",
+        "dynamic_update_slice",
+        "scatter",
+        "split",
+        "stop_gradient",
+    ]
 )
 
 

@@ -1,4 +1,4 @@
-"""The gradient flow in multiprecision: slow, independent of every solver, to as many digits as asked.
+"""The gradient flow in multiprecision: slow, and independent of every other solver.
 
 Gragg's extrapolation of the modified midpoint rule, on the program of the gradient itself.
 """
@@ -79,7 +79,8 @@ def _travel(velocity: Any, y: np.ndarray, t: Any, tolerance: Any) -> np.ndarray 
 
 def _extrapolated(velocity: Any, y: np.ndarray, H: Any) -> tuple[np.ndarray, Any]:
     """One step, and the difference of the last two columns of the extrapolation table."""
-    start, row = velocity(y), []
+    start = velocity(y)
+    row: list[np.ndarray] = []
     for j in range(COLUMNS):
         n = 2 * (j + 1)
         h = H / n

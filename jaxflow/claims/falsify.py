@@ -1,4 +1,4 @@
-"""Hunt for a counterexample: random restarts, then ascent on the violation, then a second opinion."""
+"""Hunt for a counterexample: random restarts, ascent on the violation, a second opinion."""
 
 import dataclasses
 import itertools
@@ -59,17 +59,18 @@ class Falsification:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the instance as `.npz`: X, Y (so that `jf.data.load` reads it), the network, t."""
-        values = {"X": self.data.X, "Y": self.data.Y}
+        values: dict[str, Any] = {"X": self.data.X, "Y": self.data.Y}
         for where, leaf in jax.tree_util.tree_leaves_with_path(self.network):
             values[jax.tree_util.keystr(where, simple=True, separator=".")] = leaf
         if self.t is not None:
             values["t"] = self.t
         values["slack"] = self.slack if self.exact_slack is None else self.exact_slack
         with whole(path) as partial, open(partial, "wb") as file:
-            np.savez(file, **{name: np.asarray(value) for name, value in values.items()})
+            arrays: dict[str, Any] = {name: np.asarray(value) for name, value in values.items()}
+            np.savez(file, **arrays)
 
     def __str__(self) -> str:
-        r, m, h, L, off = self.size
+        r, m, h, L, _ = self.size
         where = f"r = {r}, m = {m}, h = {h}" + (f", L = {L}" if L > 2 else "")
         hunt = f"{self.evaluations:,} evaluations, {self.sizes} sizes, {self.seconds:.0f} s"
         if self.violated:
@@ -185,7 +186,7 @@ def second_opinion(
         network, data = exactly(lambda c: chart(c, size), coordinates, digits=digits)
         if not bool(exactly(inequality.meets, network, data, digits=digits)):
             return None
-        where = network, data
+        where: tuple[Any, ...] = network, data
         if inequality.t1 is not None:
             later = exact_flow(network, data, t, digits=digits)
             if later is None:

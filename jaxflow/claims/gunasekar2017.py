@@ -89,7 +89,7 @@ def vanishing(preset: str, log_alpha: float) -> Evidence:
 def _vanishing(log_alpha: float, **variants: Any) -> Made:
     return Made(
         "gunasekar2017.nuclear_norm",
-        f"||X(inf)||_* -> min ||X||_* over X >= 0 that fit, as alpha -> 0 (alpha = e^{log_alpha:g})",
+        f"||X(inf)||_* -> min ||X||_* over X >= 0 that fit, as alpha -> 0 (at e^{log_alpha:g})",
         plan=lambda preset: preset,
         look=lambda preset: vanishing(preset, log_alpha),
         rule=near,
@@ -130,7 +130,9 @@ def completed(log10_alpha: tuple[int, ...], least: float) -> Evidence:
     return Evidence(
         slack=-np.diff(traces),
         allowance=1e-6,
-        measured={f"nuclear_norm_over_least_1e{p}": t for p, t in zip(log10_alpha, traces, strict=True)},
+        measured={
+            f"nuclear_norm_over_least_1e{p}": t for p, t in zip(log10_alpha, traces, strict=True)
+        },
         predicted={"nuclear_norm_over_least": "-> 1"},
         trials="decreases of alpha",
     )

@@ -118,7 +118,7 @@ SEEDS = 16
 
 @functools.cache
 def trained(preset: str, kind: str) -> np.ndarray:
-    """log(L/L(0)) at the end of training at the theorem's rate: (depths, widths), medians over seeds."""
+    """log(L/L(0)) after training at the theorem's rate: (depths, widths), medians over seeds."""
     widths, depths = GRIDS[preset]
     data, steps = problem(preset), {"quick": 256}.get(preset, 1258)
     if kind == "orthogonal":
@@ -188,6 +188,8 @@ def _needed(kind: str, predicted: float, **variants: Any) -> Made:
 
 CLAIMS = (
     _linear(mutant=_linear(12.0), control=_linear(0.5)),
-    _needed("orthogonal", 0.0, mutant=_needed("orthogonal", 1.5), control=_needed("orthogonal", 0.0)),
+    _needed(
+        "orthogonal", 0.0, mutant=_needed("orthogonal", 1.5), control=_needed("orthogonal", 0.0)
+    ),
     _needed("gaussian", 1.0, mutant=_needed("orthogonal", 1.5), control=_needed("orthogonal", 0.0)),
 )

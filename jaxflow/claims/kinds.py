@@ -1,4 +1,4 @@
-"""Claims made of parts: an inequality tried on random networks, or an experiment given as functions."""
+"""Claims made of parts: an inequality on random networks, or an experiment as functions."""
 
 import dataclasses
 import functools
@@ -7,7 +7,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
@@ -161,11 +160,11 @@ class Everywhere(Claim):
         )
 
     @functools.cached_property
-    def mutant(self) -> "Everywhere | None":  # type: ignore[override]
+    def mutant(self) -> "Everywhere | None":
         return self._attained(1.05)
 
     @functools.cached_property
-    def control(self) -> "Everywhere | None":  # type: ignore[override]
+    def control(self) -> "Everywhere | None":
         return self._attained(1.0)
 
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
@@ -16,7 +15,7 @@ from ..theory import deep_mode_time, saxe, saxe_time
 from .agreement import agreement, relative
 
 SOURCE = "Saxe, McClelland, Ganguli (ICLR 2014)"
-ABOUT = {
+ABOUT: dict[str, Any] = {
     "source": SOURCE,
     "hypotheses": "whitened inputs, balanced weights aligned with the singular vectors of W^T Y",
     "tolerance": 1e-9,
@@ -31,7 +30,7 @@ def _problem(preset: str, seed: int) -> tuple[Regression, np.ndarray]:
 
 def _modes(data: Regression, product: Any) -> np.ndarray:
     """The strengths `A^T Theta B` along the singular vectors of the targets, and the rest of it."""
-    A, s, Bt = np.linalg.svd(np.asarray(data.targets), full_matrices=False)
+    A, _, Bt = np.linalg.svd(np.asarray(data.targets), full_matrices=False)
     return np.einsum("ri,...rm,im->...i", A, np.asarray(data.right.T @ product), Bt)
 
 
@@ -53,9 +52,7 @@ def times(preset: str, clock: float, seed: int) -> np.ndarray:
     values = shares[:, None] * (s - 0.01) + 0.01
     ts = np.asarray(saxe_time(s, 0.01, values)) * clock
     order = np.argsort(ts, axis=None)
-    flow = gradient_flow(
-        network, data, ts=ts.ravel()[order], measures=[Product()], rtol=1e-11
-    )
+    flow = gradient_flow(network, data, ts=ts.ravel()[order], measures=[Product()], rtol=1e-11)
     modes = _modes(data, flow.measures["product"])
     which = np.unravel_index(order, ts.shape)
     found = modes[np.arange(len(order)), which[1]]

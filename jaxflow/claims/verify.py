@@ -66,7 +66,9 @@ def judge(claim: Claim, evidence: Evidence, preset: str) -> Verdict:
 
 def _thinned(slack: np.ndarray) -> tuple[float, ...]:
     ordered = np.sort(slack)
-    places = np.unique(np.linspace(0, len(ordered) - 1, 256).astype(int)) if len(ordered) else []
+    if not len(ordered):
+        return ()
+    places = np.unique(np.linspace(0, len(ordered) - 1, 256).astype(int))
     return tuple(float(x) for x in ordered[places])
 
 

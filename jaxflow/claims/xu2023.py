@@ -76,9 +76,7 @@ def descend(preset: str, factor: float, seed: int) -> Evidence:
             continue
         rate = 0.9 * start.largest_rate
         bound = descent_bound(network, data, rate)
-        solution = gradient_descent(
-            network, data, optax.sgd, learning_rate=rate, steps=steps
-        )
+        solution = gradient_descent(network, data, optax.sgd, learning_rate=rate, steps=steps)
         log_excess = np.asarray(solution.log_excess)
         step = np.round(np.asarray(solution.ts) / rate)
         decay = (log_excess[0] - log_excess[1:]) / step[1:]

@@ -23,7 +23,7 @@ class BlockController(diffrax.AbstractAdaptiveStepSizeController):
     Entry by entry, a relative tolerance means nothing where an entry crosses zero, and an absolute
     one puts a floor under whatever decays. Block by block neither happens. An error that is not
     finite rejects the step; one below rounding of the time ends the solve instead of burning
-    `max_steps`: not below a share of its first time scale, which a small start may leave far behind.
+    `max_steps`. (Not one below a share of the first time scale: a small start leaves it behind.)
     """
 
     rtol: Float[Array, ""]

@@ -7,6 +7,7 @@ targets, data are taken as `X = [diag(s), 0]`.
 """
 
 import abc
+import itertools
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -188,7 +189,7 @@ class DeepBalanced(Chart):
     def network(self, c: dict[str, Array], size: Size) -> DeepLinear:
         A, B, root = _frame(c["A"]), _frame(c["B"]), c["root"]
         Q = [_frame(c["Q"][i]) for i in range(size.depth - 1)]
-        hidden = [b * root @ a.T for a, b in zip(Q, Q[1:], strict=False)]
+        hidden = [b * root @ a.T for a, b in itertools.pairwise(Q)]
         first = _off((Q[0] * root @ A.T).T, size).T
         h = size.width
         stacked = jnp.stack(hidden) if hidden else jnp.zeros((0, h, h), root.dtype)

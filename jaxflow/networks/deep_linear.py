@@ -1,5 +1,6 @@
 """The deep linear network."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,7 +51,7 @@ class DeepLinear(eqx.Module):
     def of(layers: Sequence[Any], scale: Any = 1.0) -> "DeepLinear":
         """The network of these layers `W_1, ..., W_L`, of any widths."""
         shapes = [jnp.shape(W) for W in layers]
-        chained = all(a[0] == b[1] for a, b in zip(shapes, shapes[1:], strict=False))
+        chained = all(a[0] == b[1] for a, b in itertools.pairwise(shapes))
         if len(layers) < 2 or not chained:
             raise ValueError(
                 "Layers must chain, W_1 of shape (h_1, D), W_2 of shape (h_2, h_1) and so on, and "

@@ -1,5 +1,6 @@
 """Figures of trajectories and sweeps; nothing here integrates anything."""
 
+from .report import write_report as write_report
 from .style import save_figure as save_figure, style as style
 from .sweep import (
     distance_against_width as distance_against_width,
@@ -7,3 +8,4 @@ from .sweep import (
     sweep_figure as sweep_figure,
     tightness as tightness,
 )
+from .verdict import verdict_figure as verdict_figure

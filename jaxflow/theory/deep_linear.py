@@ -52,9 +52,7 @@ def end_to_end_velocity(
     return -left @ total @ right
 
 
-def balanced_level(
-    product: Float[Array, "n m"], depth: int, *, square: bool
-) -> Float[Array, ""]:
+def balanced_level(product: Float[Array, "n m"], depth: int, *, square: bool) -> Float[Array, ""]:
     r"""The least eigenvalue of the tangent kernel of a balanced network on whitened data.
 
     `L s_min^(2 - 2/L)` where the product is square (`square=True`); otherwise one layer at an end

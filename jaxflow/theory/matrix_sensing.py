@@ -11,7 +11,7 @@ def entropic_limit(
 
     In the common eigenvectors the eigenvalues of `X = U U^T` are
     `x_j = alpha^2 exp(2 sum_i nu_i a_ij)`: the one solution of `a x = y` of this form, which
-    minimizes `sum_j x_j (log(x_j / alpha^2) - 1)`. Found by Newton's method on the dual, on the host.
+    minimizes `sum_j x_j (log(x_j / alpha^2) - 1)`. Newton's method on the dual, on the host.
 
     **Arguments:** the eigenvalues `a` of the n measurements, shape `(n, d)`; the answers `y`, which
     some positive x must give; `log_alpha`.

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import jaxflow as jf
-from jaxflow.claims.decide import universal
 from jaxflow.claims.decay import RATIO
+from jaxflow.claims.decide import universal
 from jaxflow.claims.min2021 import SCALES, Attaining, Rate, rate_sweep
 from jaxflow.claims.min2021.rate import attaining_sweep
 from jaxflow.data import spectrum

@@ -1,4 +1,4 @@
-"""The bounds of v2: with the product as well as the imbalance, now, from the start, and restarted."""
+"""The bounds of v2, from product and imbalance: now, from the start, and restarted."""
 
 import functools
 from typing import Any

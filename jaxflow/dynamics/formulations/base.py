@@ -97,7 +97,9 @@ def norm(tree: PyTree[Array], trailing: int = 0) -> Float[Array, "*many"]:
     ]
     # Scaled by the largest entry, so that squares neither overflow nor underflow.
     top = jax.lax.stop_gradient(
-        functools.reduce(jnp.maximum, [jnp.max(jnp.abs(leaf), axis=0, initial=0) for leaf in leaves])
+        functools.reduce(
+            jnp.maximum, [jnp.max(jnp.abs(leaf), axis=0, initial=0) for leaf in leaves]
+        )
     )
     usable = (top > 0) & jnp.isfinite(top)
     unit = jnp.where(usable, top, 1)

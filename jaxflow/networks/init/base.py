@@ -19,32 +19,34 @@ class Initialization(eqx.Module):
     # for it that is known to be at least m + r: one program then serves all such widths.
     width_free: ClassVar[bool] = False
 
-    def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> Any:
+    def __call__(self, key: PRNGKeyArray, data: Regression, *_: Any, **arguments: Any) -> Any:
         raise NotImplementedError
 
-    def compressed(self, key: PRNGKeyArray, data: Regression, *, width: Any, **more: Any) -> Any:
+    def compressed(self, key: PRNGKeyArray, data: Regression, *_: Any, **arguments: Any) -> Any:
         """A draw from the same law up to rotation of the hidden units, at width <= m + r.
 
         The law of every trajectory is that of width h exactly: `jf.compress` of a draw, or where
         the law is known in closed form a draw of the compressed network itself.
         """
-        return compress(self(key, data, width=width, **more), data)
+        return compress(self(key, data, **arguments), data)
 
-    def rotated(self, key: PRNGKeyArray, data: Regression, *, width: Any, **more: Any) -> Any:
+    def rotated(self, key: PRNGKeyArray, data: Regression, *_: Any, **arguments: Any) -> Any:
         """`compressed`, up to rotation of the inputs: a network on `data.rotated()`.
 
         Where the law is known in closed form, no array of the size of D is made.
         """
-        return rotate(self.compressed(key, data, width=width, **more), data)
+        return rotate(self.compressed(key, data, **arguments), data)
 
 
 def free(width: Any, least: int, why: str) -> Any:
+    """A width that may be an array; else as `whole`."""
     if isinstance(width, jax.Array):  # known to be large enough: see `width_free`
         return width
     return whole(width, least, why)
 
 
 def whole(width: Any, least: int, why: str) -> int:
+    """A width, if it is a plain integer and at least `least`."""
     if isinstance(width, Tracer) or int(width) != width:
         raise ValueError(f"width must be a plain integer, got {width!r}.")
     if width < 1:
@@ -55,11 +57,13 @@ def whole(width: Any, least: int, why: str) -> int:
 
 
 def positive(name: str, value: Any) -> None:
+    """Raise `ValueError` unless the value is a positive number."""
     if not isinstance(value, Tracer) and not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name} must be a positive number, got {value}.")
 
 
 def pair(scale: Any) -> None:
+    """Raise `ValueError` unless the scale is a pair of positive numbers."""
     if not isinstance(scale, tuple) or len(scale) != 2:
         raise ValueError(f"scale must be a pair (su, sv), got {scale!r}.")
     for name, value in zip(("scale su", "scale sv"), scale, strict=True):

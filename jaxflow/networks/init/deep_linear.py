@@ -41,11 +41,13 @@ class DeepGaussian(Initialization):
         self, key: PRNGKeyArray, data: Regression, *, width: int, depth: int
     ) -> DeepLinear:
         h, L, dtype = whole(width, 1, ""), _depth(depth), data.X.dtype
-        shapes = (h, data.features), (L - 2, h, h), (data.outputs, h)
-        gain = jnp.asarray(self.gain, dtype)
-        keys = jr.split(key, 3)
-        layers = [gain * jr.normal(k, shape, dtype) for k, shape in zip(keys, shapes, strict=True)]
-        return DeepLinear(*layers, standard_scale(h, L, data.outputs))
+        gain, (a, b, c) = jnp.asarray(self.gain, dtype), jr.split(key, 3)
+        return DeepLinear(
+            gain * jr.normal(a, (h, data.features), dtype),
+            gain * jr.normal(b, (L - 2, h, h), dtype),
+            gain * jr.normal(c, (data.outputs, h), dtype),
+            standard_scale(h, L, data.outputs),
+        )
 
 
 class DeepOrthogonal(Initialization):

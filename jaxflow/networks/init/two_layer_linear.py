@@ -302,7 +302,7 @@ class Prescribed(Initialization):
     **Arguments:** `plus`, at most r numbers >= 0, and `minus`, at most m; `product`, shape (D, m),
     default `data.min_norm`. Its part off the data's span needs V of rank m.
 
-    **Source:** derived; that the flow acts by hyperbolic rotations is Min et al. (ICML 2021), eq. 16.
+    **Source:** derived; the flow acts by hyperbolic rotations, too (Min et al., ICML 2021, eq. 16).
     """
 
     plus: Float[Array, " k"] = eqx.field(converter=jnp.asarray, default=())
