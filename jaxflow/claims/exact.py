@@ -183,6 +183,22 @@ MOVES = frozenset(
 )
 
 
+def _scatter_add(equation: Any, x: np.ndarray, where: Any, updates: np.ndarray) -> np.ndarray:
+    """The transpose is a gather: of places, it says where every update goes."""
+    zeros = jnp.zeros(x.shape)
+
+    def land(values: Any) -> Any:
+        return equation.primitive.bind(zeros, jnp.asarray(where), values, **equation.params)
+
+    places = 1.0 + jnp.arange(x.size, dtype=zeros.dtype).reshape(x.shape)
+    (targets,) = jax.linear_transpose(land, jnp.zeros(updates.shape))(places)
+    out = x.reshape(-1).copy()
+    for place, value in zip(np.asarray(targets, int).ravel(), updates.ravel(), strict=True):
+        if place > 0:  # 0: beyond the end, dropped
+            out[place - 1] = out[place - 1] + value
+    return out.reshape(x.shape)
+
+
 def _each(rule: Callable[..., Any]) -> Callable[..., Any]:
     return lambda equation, *values: _all(rule, *values)
 
@@ -364,6 +380,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "cumprod": lambda equation, x: _scan(equation, operator.mul, x),
     "sort": lambda equation, *x: _sort(equation, *x),
     "dot_general": _dot,
+    "scatter-add": _scatter_add,
     "convert_element_type": _convert,
     "eigh": _batched(_eigh),
     "svd": _batched(_svd),

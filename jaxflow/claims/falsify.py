@@ -28,6 +28,7 @@ RESTARTS, CLIMBERS, CLIMB = 8192, 16, 50  # random networks a round; the best cl
 FLOWS, FLOW_CLIMB, TIMES = 128, 6, 64  # the same for trajectories, and times looked at along each
 PACE = 0.03  # of an ascent step, relative to the coordinates
 NOISE, FLOW_NOISE = 1e-11, 1e-6  # of a slack: nearer to 0 nothing is even suspected
+LEAST = 1e-9  # that a counterexample must show: the constants of a formula are doubles, too
 OPINIONS = 4  # candidates a round that are looked at again
 DEEPEST = 1e-10  # of the initial excess loss: beyond, weights in double precision cannot tell it
 
@@ -58,7 +59,7 @@ class Falsification:
     seconds: float
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the instance as `.npz`: X, Y (so that `jf.data.load` reads it), the network, t."""
+        """Write the instance as `.npz`: X, Y (for `data.load(path, center=False)`), network, t."""
         values: dict[str, Any] = {"X": self.data.X, "Y": self.data.Y}
         for where, leaf in jax.tree_util.tree_leaves_with_path(self.network):
             values[jax.tree_util.keystr(where, simple=True, separator=".")] = leaf
@@ -129,7 +130,9 @@ def falsify(
 
     for number in itertools.count():
         size = where[number % len(where)]
-        found = _hunt(inequality, chart, size, jr.fold_in(key, number))
+        # Optax's own code needs implicit promotion, and an inequality of the user's may.
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            found = _hunt(inequality, chart, size, jr.fold_in(key, number))
         visited.add(size)
         done += int(found.count)
         for i in np.argsort(found.slack)[:OPINIONS]:
@@ -193,7 +196,7 @@ def second_opinion(
                 return None
             where = network, later, t, data
         value = float(rounded(exactly(inequality.slack, *where, digits=digits)))
-        if not value < 0:
+        if not value < -LEAST:
             return None
         found.append(value)
     coarse, fine = found

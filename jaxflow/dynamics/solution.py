@@ -69,7 +69,7 @@ class Solution(eqx.Module):
     log_excess1: Float[Array, ""]
     network: Any
     product: Float[Array, "D m"] | None
-    measures: dict[str, Array]
+    measures: dict[str, Any]
     result: Any
     stats: dict[str, Array]
 

@@ -110,7 +110,7 @@ class Balanced(Chart):
 
     def network(self, c: dict[str, Array], size: Size) -> TwoLayerLinear:
         A, B, Q = (_frame(c[name]) for name in "ABQ")
-        return TwoLayerLinear(_off(A * c["root"] @ Q.T, size), B * c["root"] @ Q.T)
+        return TwoLayerLinear(_off((A * c["root"][None]) @ Q.T, size), (B * c["root"][None]) @ Q.T)
 
 
 class LambdaBalanced(Chart):
@@ -189,11 +189,11 @@ class DeepBalanced(Chart):
     def network(self, c: dict[str, Array], size: Size) -> DeepLinear:
         A, B, root = _frame(c["A"]), _frame(c["B"]), c["root"]
         Q = [_frame(c["Q"][i]) for i in range(size.depth - 1)]
-        hidden = [b * root @ a.T for a, b in itertools.pairwise(Q)]
-        first = _off((Q[0] * root @ A.T).T, size).T
+        hidden = [(b * root[None]) @ a.T for a, b in itertools.pairwise(Q)]
+        first = _off(((Q[0] * root[None]) @ A.T).T, size).T
         h = size.width
         stacked = jnp.stack(hidden) if hidden else jnp.zeros((0, h, h), root.dtype)
-        return DeepLinear(first, stacked, B * root @ Q[-1].T)
+        return DeepLinear(first, stacked, (B * root[None]) @ Q[-1].T)
 
 
 def _frame(free: Float[Array, "n k"]) -> Float[Array, "n k"]:

@@ -30,7 +30,7 @@ class DeepLinear(eqx.Module):
     """
 
     first: Float[Array, "h D"]
-    hidden: Float[Array, "L-2 h h"]
+    hidden: Float[Array, "between h h"]
     last: Float[Array, "m h"]
     scale: Float[Array, ""]
 

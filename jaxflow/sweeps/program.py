@@ -295,7 +295,7 @@ def decided_by_sample(
         return settings
     picked = real[np.unique(np.linspace(0, len(real) - 1, SAMPLE).astype(int))]
     arrays = jax.tree.map(np.asarray, networks)
-    sample = [jax.tree.map(lambda leaf, i=i: leaf[i], arrays) for i in picked]
+    sample = [jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), arrays) for i in picked]
     end = times.t1 if times.ts is None else None if callable(times.ts) else last(times.ts)
     return decided(settings, sample, data, end)
 

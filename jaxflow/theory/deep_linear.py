@@ -11,7 +11,7 @@ from scipy.special import hyp2f1
 from ..networks import DeepLinear
 
 
-def layer_imbalances(network: DeepLinear) -> Float[Array, "L-1 h h"]:
+def layer_imbalances(network: DeepLinear) -> Float[Array, "pairs h h"]:
     r"""`D_l = W_(l+1)^T W_(l+1) - W_l W_l^T` for l = 1 ... L - 1, which the flow conserves.
 
     **Source:** Arora, Cohen, Golowich, Hu (ICLR 2019), section 3.
@@ -92,4 +92,4 @@ def deep_mode_time(a: ArrayLike, s: float, a0: float, depth: int) -> np.ndarray:
         x = np.asarray(x, float)
         return x ** (1 - p) * hyp2f1(1, 1 - p, 2 - p, x / s) / (depth * s * (1 - p))
 
-    return antiderivative(a) - antiderivative(a0)
+    return np.asarray(antiderivative(a) - antiderivative(a0))

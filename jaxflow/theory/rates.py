@@ -1,7 +1,5 @@
 """How fast: lower bounds on the rate of convergence, and the exact rates beside them."""
 
-import math
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -80,7 +78,8 @@ def rate_bound(
     E = span_residual(network, data) if residual is None else residual
     log_excess = log_half_square(E)
     if margin:
-        distance = jnp.exp(0.5 * (log_excess + math.log(2.0)))
+        top = jnp.max(jnp.abs(E))
+        distance = top * jnp.sqrt(jnp.sum((E / jnp.where(top > 0, top, 1)) ** 2))
         targets = jnp.linalg.svdvals(data.targets)
         reach = jax.nn.relu(targets - distance) / data.singular_values[0]
         level = margin_level(spectrum, reach, data)
