@@ -7,6 +7,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
@@ -19,6 +20,7 @@ from .inequality import Inequality, relative_slack
 
 Rule = Callable[[Evidence], tuple[bool | None, str]]
 DRAWS = {"quick": 2_000, "paper": 20_000, "large": 200_000}  # networks a size
+BATCH = 2_000  # of them, side by side
 SUSPECTS = 8  # that are looked at again
 
 
@@ -171,15 +173,16 @@ class Everywhere(Claim):
 @functools.cache
 def _sides(inequality: Inequality, chart: Chart, size: Size, number: int, count: int) -> Any:
     """Both sides, and whether the hypotheses are met: mutants and controls look at the same."""
-    key = jr.fold_in(jr.key(0), number)
-    return jax.tree.map(np.asarray, _tried(inequality, chart, size, key, count))
+    keys = jr.split(jr.fold_in(jr.key(0), number), count)
+    parts = [_tried(inequality, chart, size, part) for part in jnp.split(keys, -(-count // BATCH))]
+    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
 @eqx.filter_jit
-def _tried(inequality: Inequality, chart: Chart, size: Size, key: Any, count: int) -> Any:
+def _tried(inequality: Inequality, chart: Chart, size: Size, keys: Any) -> Any:
     def one(key: Any) -> Any:
         network, data = chart(chart.sample(key, size), size)
         sides = inequality.smaller(network, data), inequality.larger(network, data)
         return *sides, inequality.meets(network, data)
 
-    return jax.lax.map(one, jr.split(key, count), batch_size=min(count, 2_000))
+    return jax.vmap(one)(keys)

@@ -8,11 +8,13 @@ targets, data are taken as `X = [diag(s), 0]`.
 
 import abc
 import itertools
+import math
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..data import Regression
@@ -62,13 +64,16 @@ class Chart(eqx.Module):
     def sample(self, key: PRNGKeyArray, size: Size) -> dict[str, Array]:
         """Random coordinates."""
         shapes = self._all(size)
+        lengths = [math.prod(shape) for shape in shapes.values()]
+        size_key, value_key = jr.split(key)
+        # Two draws in all: each takes a second to compile.
+        uniform = jr.uniform(size_key, (len(shapes),))
+        values = jnp.split(jr.normal(value_key, (sum(lengths),)), np.cumsum(lengths)[:-1])
         out = {}
-        for name, k in zip(shapes, jr.split(key, len(shapes)), strict=True):
-            size_key, value_key = jr.split(k)
-            magnitude = 10 ** jr.uniform(size_key, (), minval=-2.0, maxval=1.0)
-            if name == "s":  # logarithms
-                magnitude = jr.uniform(size_key, (), maxval=1.5)
-            out[name] = magnitude * jr.normal(value_key, shapes[name])
+        for i, (name, shape) in enumerate(shapes.items()):
+            # The singular values of X are there by their logarithms.
+            magnitude = 1.5 * uniform[i] if name == "s" else 10 ** (3 * uniform[i] - 2)
+            out[name] = magnitude * values[i].reshape(shape)
         return out
 
     def _all(self, size: Size) -> dict[str, tuple[int, ...]]:

@@ -168,8 +168,8 @@ def test_bad_shapes_are_refused():
         jf.DeepLinear.of([one, one])
     with pytest.raises(ValueError, match="hidden layers of shape"):
         jf.DeepLinear(one, jnp.ones((1, 3, 3)), jnp.ones((1, 2)))
+    network = jf.DeepLinear.of([one, jnp.ones((2, 2))])
     with pytest.raises(ValueError, match="7 features"):
-        network = jf.DeepLinear.of([one, jnp.ones((2, 2))])
         jf.gradient_flow(network, DATA, t1=1.0)
     with pytest.raises(ValueError, match="depth must be"):
         jf.init.DeepGaussian()(jr.key(0), DATA, width=3, depth=1)

@@ -1,4 +1,7 @@
+import itertools
+
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -21,7 +24,7 @@ def test_layer_imbalances(seed, depth):
     network = jf.init.DeepGaussian()(jr.key(seed), DATA, width=3, depth=depth)
     found = theory.layer_imbalances(network)
     layers = [np.asarray(W) for W in network.layers]
-    expected = [b.T @ b - a @ a.T for a, b in zip(layers, layers[1:], strict=False)]
+    expected = [b.T @ b - a @ a.T for a, b in itertools.pairwise(layers)]
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
