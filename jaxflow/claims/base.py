@@ -29,11 +29,11 @@ class Evidence:
     vacuous: Any = False
     failed: Any = False
     allowance: float = 0.0
-    interval: tuple[float, float] | None = None
-    margin: tuple[float, float] | None = None
     measured: dict[str, Any] = dataclasses.field(default_factory=dict)
     predicted: dict[str, Any] = dataclasses.field(default_factory=dict)
     dataset: xr.Dataset | None = None
+    interval: tuple[float, float] | None = None
+    margin: tuple[float, float] | None = None
     trials: str = "trajectories"
 
     def __post_init__(self):
@@ -57,18 +57,18 @@ class Verdict:
     holds: bool | None
     expected: bool | None
     reason: str
-    hypotheses: str
     measured: dict[str, Any]
     predicted: dict[str, Any]
     uncertainty: float | None
     slack: float | None
     trajectories: int
-    trials: str
     vacuous: int
     failed: int
     seconds: float
     mutant: dict[str, Any] | None = None
     control: dict[str, Any] | None = None
+    hypotheses: str = ""
+    trials: str = "trajectories"
     slacks: tuple[float, ...] = ()  # of all trials that count, sorted; evenly thinned to 256
     interval: tuple[float, float] | None = None
     margin: tuple[float, float] | None = None  # what a number is to lie between

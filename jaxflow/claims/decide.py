@@ -31,7 +31,7 @@ def universal(evidence: Evidence) -> tuple[bool | None, str]:
     if not good.any():
         return (
             None,
-            f"it says nothing about any of the {evidence.trials} that meet the hypotheses{tail}",
+            f"it is vacuous for all {evidence.trials} that meet the hypotheses{tail}",
         )
     if failed > FAILED_SHARE * total:
         return None, f"too many {evidence.trials} failed: {failed} of {total}"

@@ -51,7 +51,7 @@ def judge(claim: Claim, evidence: Evidence, preset: str) -> Verdict:
         predicted=evidence.predicted,
         uncertainty=evidence.allowance,
         slack=float(evidence.slack[counts].min()) if counts.any() else None,
-        trajectories=int(evidence.slack.size),
+        trajectories=_trials(evidence),
         trials=evidence.trials,
         vacuous=int((evidence.applies & evidence.vacuous).sum()),
         failed=int(evidence.failed.sum()),
@@ -62,6 +62,12 @@ def judge(claim: Claim, evidence: Evidence, preset: str) -> Verdict:
         interval=evidence.interval,
         margin=evidence.margin,
     )
+
+
+def _trials(evidence: Evidence) -> int:
+    # A number is measured on a whole sweep.
+    data = evidence.dataset
+    return int(evidence.slack.size or (0 if data is None else data["status"].size))
 
 
 def _thinned(slack: np.ndarray) -> tuple[float, ...]:
