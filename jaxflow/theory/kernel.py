@@ -70,4 +70,5 @@ def sharpness(network: Any, data: Regression, *, steps: int = 32) -> Float[Array
         return V.at[i + 1].set(new, mode="drop"), row
 
     _, rows = jax.lax.scan(step, V, jnp.arange(k, dtype=jnp.int32))
-    return jnp.linalg.eigvalsh(0.5 * (rows + rows.T))[-1]
+    # Of the symmetric matrix each step saw the part up to itself.
+    return jnp.linalg.eigvalsh(jnp.tril(rows) + jnp.tril(rows, -1).T)[-1]

@@ -51,8 +51,14 @@ def _newton(a: np.ndarray, y: np.ndarray, base: float, nu: np.ndarray) -> np.nda
         if not np.all(scale > 0):
             break
         R = np.linalg.qr(root / scale, mode="r")
-        R = R + np.diag(np.where(np.diag(R) == 0, 1e-300, 0))
-        step = -np.linalg.solve(R, np.linalg.solve(R.T, gradient / scale)) / scale
+        # Where no x fits, the dual runs away.
+        with np.errstate(all="ignore"):
+            try:
+                step = -np.linalg.solve(R, np.linalg.solve(R.T, gradient / scale)) / scale
+            except np.linalg.LinAlgError:
+                break
+        if not np.all(np.isfinite(step)):
+            break
         change = np.abs(a.T @ step).max()
         nu = nu + step / max(1.0, change)
         if change <= 1e-13 * (1 + np.abs(nu).max()):
