@@ -76,7 +76,7 @@ claim = Everywhere(
     tight=(balanced, square),
 )
 verdict = verify(claim)
-verdict.holds, verdict.reason, verdict.mutant["holds"], verdict.control["holds"]
+print(verdict.holds, verdict.reason, verdict.mutant["holds"], verdict.control["holds"])
 
 # %% [markdown]
 # Now without `r = m`. The falsifier tries many random networks of every shape and climbs from the worst of
@@ -86,7 +86,7 @@ verdict.holds, verdict.reason, verdict.mutant["holds"], verdict.control["holds"]
 # %%
 found = jf.falsify(conjecture, balanced, seconds=60)
 print(found)
-found.network.U, found.network.V
+print(found.network.U, found.network.V)
 
 # %% [markdown]
 # The smallest possible counterexample: one sample, two targets, one hidden unit. `V` is a column and
@@ -97,7 +97,7 @@ found.network.U, found.network.V
 # %%
 network, data = found.network, found.data
 kernel = jf.theory.tangent_kernel(network, data)
-np.linalg.eigvalsh(kernel), float(2 * least_singular_value(network, data))
+print(np.linalg.eigvalsh(kernel), float(2 * least_singular_value(network, data)))
 
 # %% [markdown]
 # With the right constant it stands again, for every shape.
