@@ -6,7 +6,7 @@ import os
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 ).strip()
-os.environ["PJRT_NPROC"] = "4"  # threads for what both wait for
+os.environ["PJRT_NPROC"] = "16"  # threads for what both wait for
 
 import hypothesis
 import jax

@@ -12,6 +12,9 @@ import scipy.linalg  # noqa: F401  # the LAPACK that JAX calls on CPU: loaded be
 from threadpoolctl import threadpool_limits
 
 THREADS = "PJRT_NPROC"  # threads of the pool that all CPU devices share
+# As many independent batched QR decompositions as it has threads wait for each other for ever
+# (jaxlib 0.10.1: four of them on two cores). Read when JAX meets its first computation.
+os.environ.setdefault(THREADS, str(max(16, 2 * (os.cpu_count() or 1))))
 DEVICES = "xla_force_host_platform_device_count"
 
 
