@@ -95,8 +95,8 @@ def falsify(
     Size after size, small ones first and again and again: many random networks, then an ascent on
     the violation from the worst of them by Adam, through the flow itself where the inequality has
     a `t1` (down to 1e-10 of the initial excess loss). What looks broken is computed again from its
-    coordinates with 50 digits; trajectories are integrated anew, by extrapolation, with 30 and with
-    45 digits, which must agree. Only then is it a counterexample.
+    coordinates, with 50 and with 80 digits (trajectories are integrated anew, by extrapolation,
+    with 30 and with 45), which must agree. Only then is it a counterexample.
     Violations outside the hypotheses, the chart's or `inequality.applies`, never count.
 
     **Arguments:**
@@ -144,12 +144,12 @@ def falsify(
             if slack < -noise:
                 exact = second_opinion(inequality, chart, size, c, t)
                 unconfirmed += exact is None
-            suspect = exact is not None
-            value = exact if exact is not None else max(slack, 0.0 if slack < -noise else slack)
-            candidate = suspect, value, (slack, exact, size, c, t)
-            if best is None or (not suspect, value) < (not best[0], best[1]):
-                best = candidate
-            if not slack < -noise or suspect:
+            confirmed = exact is not None
+            # What was only suspected counts as attained.
+            value = exact if exact is not None else slack if slack >= -noise else 0.0
+            if best is None or (not confirmed, value) < (not best[0], best[1]):
+                best = confirmed, value, (slack, exact, size, c, t)
+            if slack >= -noise or confirmed:
                 break
         if (best is not None and best[0] and stop) or spent():
             break

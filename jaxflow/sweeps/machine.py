@@ -1,5 +1,6 @@
 """How a process uses a machine: every core a device, and compiled programs kept for later."""
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -11,11 +12,24 @@ import jax
 import scipy.linalg  # noqa: F401  # the LAPACK that JAX calls on CPU: loaded before it is limited
 from threadpoolctl import threadpool_limits
 
-THREADS = "PJRT_NPROC"  # threads of the pool that all CPU devices share
-# As many independent batched QR decompositions as it has threads wait for each other for ever
-# (jaxlib 0.10.1: four of them on two cores). Read when JAX meets its first computation.
-os.environ.setdefault(THREADS, str(max(16, 2 * (os.cpu_count() or 1))))
 DEVICES = "xla_force_host_platform_device_count"
+THREADS = "PJRT_NPROC"  # threads of the pool that all CPU devices share
+
+
+def _enough_threads() -> None:
+    """Set the number of threads of the pool, where JAX has not met its first computation yet.
+
+    As many batched linear solves or QR decompositions at once as it has threads, of one program or
+    of several devices, wait for each other for ever (jaxlib 0.10.1: four of them on two cores).
+    """
+    try:
+        jax.config.update("jax_num_cpu_devices", jax.config.values["jax_num_cpu_devices"])
+    except RuntimeError:  # too late
+        return
+    os.environ.setdefault(THREADS, str(max(16, 2 * (os.cpu_count() or 1))))
+
+
+_enough_threads()
 
 
 def use_all_cores() -> None:
@@ -30,21 +44,14 @@ def use_all_cores() -> None:
         return
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    before = os.environ.get(THREADS)
-    os.environ.setdefault(THREADS, str(2 * cores))
-    try:
+    with contextlib.suppress(RuntimeError):  # too late
         jax.config.update("jax_num_cpu_devices", cores)
-    except RuntimeError:  # too late
-        if before is None:
-            del os.environ[THREADS]
 
 
 def devices() -> tuple[Any, ...]:
     """The local devices that can work side by side.
 
-    On CPU a linear solve or QR decomposition of a batch waits for threads of a pool that the
-    programs of all devices share; with no more threads than devices it can wait for ever (seen in
-    jaxlib 0.10.1).
+    On CPU those that are safe: see `_enough_threads`.
     """
     local = jax.local_devices()
     threads = os.environ.get(THREADS, "")

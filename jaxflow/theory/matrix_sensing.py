@@ -50,7 +50,7 @@ def _newton(a: np.ndarray, y: np.ndarray, base: float, nu: np.ndarray) -> np.nda
         scale = np.linalg.norm(root, axis=0)
         if not np.all(scale > 0):
             break
-        R = np.linalg.qr(root / scale, mode="r")
+        _, R = np.linalg.qr(root / scale)
         # Where no x fits, the dual runs away.
         with np.errstate(all="ignore"):
             try:
