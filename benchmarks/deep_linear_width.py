@@ -27,14 +27,12 @@ DEPTHS = {"Gaussian": (4, 8, 16, 32), "orthogonal": (4, 8, 16, 32, 128, 700)}
 
 def fallen(network: jf.DeepLinear, data: jf.Regression, steps: int) -> float:
     """log(L/L(0)) at the end, L counted from its least value; inf where descent diverged."""
-    solution = gradient_descent(network, data, rate(data, network.depth), steps)
+    eta = rate(data, network.depth)
+    solution = jf.gradient_descent(
+        network, data, optax.sgd, learning_rate=eta, steps=steps, saves=2
+    )
     value = float(solution.log_excess[-1] - solution.log_excess[0])
     return value if math.isfinite(value) else math.inf
-
-
-def gradient_descent(network, data, eta, steps):
-    """Plain gradient descent of this rate."""
-    return jf.gradient_descent(network, data, optax.sgd, learning_rate=eta, steps=steps, saves=2)
 
 
 def main() -> None:

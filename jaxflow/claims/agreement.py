@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from .base import Evidence
+from .gather import at_most
 from .kinds import Made
 
 TOLERANCE = 1e-8  # relative; the flows that are compared are integrated to 1e-11
@@ -29,13 +30,8 @@ def agreement(
 
     def made(clock: float, seed: int, **variants: Any) -> Made:
         def look(preset: str) -> Evidence:
-            found = np.asarray(errors(preset, clock, seed), float)
-            return Evidence(
-                slack=1 - found / tolerance,
-                measured={"relative_error_max": float(np.max(found))},
-                predicted={"relative_error": f"0 (to {tolerance:g})"},
-                trials="comparisons",
-            )
+            found = errors(preset, clock, seed)
+            return at_most("relative_error", found, tolerance, trials="comparisons")
 
         said = statement if clock == 1 else f"{statement}, at {clock:g} t"
         return Made(id, said, plan=lambda preset: preset, look=look, **about, **variants)

@@ -15,6 +15,7 @@ from ..sweeps import Sweep, measures, run
 from ..sweeps.run import Progress
 from .base import Claim, Evidence
 from .decide import universal
+from .gather import failed, finished
 
 RATIO = 1e-20  # of the initial excess loss: how far trajectories are followed
 VACUOUS = 3.0  # a bound that promises less than a factor e^3 in all promises nothing
@@ -38,15 +39,25 @@ def follow(
 class Decay(Claim):
     r"""`L(t) - L* <= exp(-rate t) (L(0) - L*)` on every trajectory of a sweep that `follow` made.
 
-    `plan` makes the sweep of a preset; `factor` multiplies the exponent; `exponent` names it.
-    Subclasses, or the keyword arguments, give what a claim has to say of itself.
+    `plan` makes the sweep of a preset; `factor` multiplies the exponent, which `exponent` names.
     """
 
-    exponent: str = "rate"
-
-    def __init__(self, plan: Callable[[str], Sweep], factor: float = 1.0, **about: Any):
-        self.plan, self.factor, self.about = plan, factor, about
-        self.__dict__.update({k: v for k, v in about.items() if k not in ("mutant", "control")})
+    def __init__(
+        self,
+        plan: Callable[[str], Sweep],
+        factor: float = 1.0,
+        *,
+        id: str,
+        source: str,
+        hypotheses: str,
+        provenance: str = "read",
+        exponent: str = "rate",
+        mutant: Claim | None = None,
+        control: Claim | None = None,
+    ):
+        self.plan, self.factor, self.exponent = plan, factor, exponent
+        self.id, self.source, self.provenance = id, source, provenance
+        self.hypotheses, self._mutant, self._control = hypotheses, mutant, control
 
     @property
     def statement(self) -> str:
@@ -57,10 +68,8 @@ class Decay(Claim):
         return self.plan(preset)
 
     def evaluate(self, setting: Sweep, progress: Progress | None = None) -> Evidence:
-        if setting not in _SEEN:
-            dataset = run(setting, progress=progress)
-            _SEEN[setting] = dataset, allowance(setting, dataset)
-        return self.gather(*_SEEN[setting])
+        dataset = finished(setting, progress)
+        return self.gather(dataset, allowance(setting, dataset))
 
     def gather(self, dataset: xr.Dataset, error: float) -> Evidence:
         """The evidence in what `run` returned, given its `allowance`."""
@@ -72,7 +81,7 @@ class Decay(Claim):
             slack=slack,
             applies=dataset["bound_rate"].values.ravel() > 0,
             vacuous=promised < VACUOUS,
-            failed=dataset["status"].values.ravel() > 1,
+            failed=failed(dataset),
             allowance=error,
             measured={
                 "slack_median": float(np.median(slack)),
@@ -88,14 +97,14 @@ class Decay(Claim):
 
     @property
     def mutant(self) -> Claim | None:
-        return self.about.get("mutant")
+        return self._mutant
 
     @property
     def control(self) -> Claim | None:
-        return self.about.get("control")
+        return self._control
 
 
-_SEEN: WeakKeyDictionary[Sweep, tuple[xr.Dataset, float]] = WeakKeyDictionary()
+_ALLOWED: WeakKeyDictionary[Sweep, float] = WeakKeyDictionary()
 
 
 def allowance(sweep: Sweep, dataset: xr.Dataset) -> float:
@@ -105,6 +114,8 @@ def allowance(sweep: Sweep, dataset: xr.Dataset) -> float:
     precision has no such tolerance, the change from a 100 times looser one. And eight roundings of
     `log(L - L*)` over the least decay that the slack is taken at.
     """
+    if sweep in _ALLOWED:
+        return _ALLOWED[sweep]
     settings = sweep.settings(sweep.cells[0].data.X.dtype)
     dtype = settings.rtol.dtype
     eps, rtol = float(jnp.finfo(dtype).eps), float(settings.rtol)
@@ -118,4 +129,5 @@ def allowance(sweep: Sweep, dataset: xr.Dataset) -> float:
     start = np.abs(dataset["log_excess_start"].values)
     rounding = 8 * eps * (1 + start) / dataset["least_decay"].values
     rounding = rounding[np.isfinite(rounding)]
-    return 10 * float(change.max(initial=0)) + float(rounding.max(initial=0))
+    _ALLOWED[sweep] = 10 * float(change.max(initial=0)) + float(rounding.max(initial=0))
+    return _ALLOWED[sweep]

@@ -6,6 +6,7 @@ a primitive that only moves numbers is applied by JAX to their places, one that 
 """
 
 import functools
+import itertools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -112,7 +113,7 @@ def _apply(equation: Any, values: list[Any]) -> list[Any]:
         out = [np.asarray(x) for x in (out if equation.primitive.multiple_results else [out])]
         return [_exact(x) for x in out]
     if name in MOVES and makes:
-        return [_move(equation, values)]
+        return _move(equation, values)
     raise NotImplementedError(f"There is no rule in multiprecision for the primitive {name!r}.")
 
 
@@ -143,7 +144,7 @@ def _at(row: np.ndarray, i: int) -> np.ndarray:
     return out
 
 
-def _move(equation: Any, values: list[Any]) -> np.ndarray:
+def _move(equation: Any, values: list[Any]) -> list[np.ndarray]:
     """What moves numbers moves their places in one long list just as well."""
     pool = np.concatenate([v.reshape(-1) for v in values if _held(v)])
     places, start = [], 0
@@ -153,10 +154,13 @@ def _move(equation: Any, values: list[Any]) -> np.ndarray:
             start += v.size
         else:
             places.append(jnp.asarray(v))
-    found = np.asarray(equation.primitive.bind(*places, **equation.params))
-    out = np.empty(found.shape, object)
-    out[...] = pool[found]
-    return out
+    found = equation.primitive.bind(*places, **equation.params)
+    moved = []
+    for part in found if equation.primitive.multiple_results else [found]:
+        out = np.empty(part.shape, object)
+        out[...] = pool[np.asarray(part)]
+        moved.append(out)
+    return moved
 
 
 MOVES = frozenset(
@@ -165,7 +169,6 @@ MOVES = frozenset(
         "reshape",
         "transpose",
         "squeeze",
-        "expand_dims",
         "slice",
         "dynamic_slice",
         "gather",
@@ -174,11 +177,9 @@ MOVES = frozenset(
         "pad",
         "rev",
         "copy",
-        "copy_p",
         "dynamic_update_slice",
         "scatter",
         "split",
-        "stop_gradient",
     ]
 )
 
@@ -317,16 +318,28 @@ def _solve(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.stack([_array(mpmath.lu_solve(A, _matrix(c[:, None])), (len(a),)) for c in b.T], 1)
 
 
-def _power(x: Any, y: Any) -> Any:
-    return x**y
-
-
 def _sign(x: Any) -> Any:
     return mpmath.mpf(int(mpmath.sign(x)))
 
 
 def _logistic(x: Any) -> Any:
     return 1 / (1 + mpmath.exp(-x))
+
+
+def _scan(rule: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    def accumulate(equation: Any, x: np.ndarray) -> np.ndarray:
+        axis, back = equation.params["axis"], equation.params.get("reverse", False)
+        x = np.moveaxis(x, axis, 0)
+        rows = list(itertools.accumulate(x[::-1] if back else x, rule))
+        return np.moveaxis(np.asarray(rows[::-1] if back else rows), 0, axis)
+
+    return accumulate
+
+
+def _sort(equation: Any, *values: np.ndarray) -> list[np.ndarray]:
+    if len(values) > 1:
+        raise NotImplementedError("There is no rule in multiprecision for sorting by keys.")
+    return [np.sort(values[0], axis=equation.params["dimension"], kind="stable")]
 
 
 RULES: dict[str, Callable[..., Any]] = {
@@ -361,7 +374,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "atan2": _each(mpmath.atan2),
     "erf": _each(mpmath.erf),
     "logistic": _each(_logistic),
-    "pow": _each(_power),
+    "pow": _each(operator.pow),
     "integer_pow": lambda equation, x: _all(lambda v: v ** equation.params["y"], x),
     "gt": _compare(operator.gt),
     "ge": _compare(operator.ge),
@@ -376,9 +389,9 @@ RULES: dict[str, Callable[..., Any]] = {
     "reduce_prod": _fold(operator.mul, lambda: mpmath.mpf(1)),
     "reduce_max": _fold(max, lambda: -mpmath.inf),
     "reduce_min": _fold(min, lambda: mpmath.inf),
-    "cumsum": lambda equation, x: _scan(equation, operator.add, x),
-    "cumprod": lambda equation, x: _scan(equation, operator.mul, x),
-    "sort": lambda equation, *x: _sort(equation, *x),
+    "cumsum": _scan(operator.add),
+    "cumprod": _scan(operator.mul),
+    "sort": _sort,
     "dot_general": _dot,
     "scatter-add": _scatter_add,
     "convert_element_type": _convert,
@@ -388,19 +401,3 @@ RULES: dict[str, Callable[..., Any]] = {
     "cholesky": _batched(_cholesky),
     "triangular_solve": _batched(_triangular),
 }
-
-
-def _scan(equation: Any, rule: Callable[[Any, Any], Any], x: np.ndarray) -> np.ndarray:
-    axis, back = equation.params["axis"], equation.params.get("reverse", False)
-    x = np.moveaxis(x, axis, 0)
-    x = x[::-1] if back else x
-    out = np.asarray(
-        functools.reduce(lambda done, row: [*done, rule(done[-1], row)], x[1:], [x[0]])
-    )
-    return np.moveaxis(out[::-1] if back else out, 0, axis)
-
-
-def _sort(equation: Any, *values: np.ndarray) -> list[np.ndarray]:
-    if len(values) > 1:
-        raise NotImplementedError("There is no rule in multiprecision for sorting by keys.")
-    return [np.sort(values[0], axis=equation.params["dimension"], kind="stable")]

@@ -7,11 +7,11 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import mpmath
 import numpy as np
 
 from ..data import Regression
+from ..dynamics import SquaredLoss
 from ..networks import trainable
 from .exact import exactly, program
 
@@ -31,7 +31,7 @@ def exact_flow(network: Any, data: Regression, t: float, *, digits: int = 30) ->
     moving, still = eqx.partition(network, trainable(network))
 
     def loss(moving: Any, still: Any, X: Any, Y: Any) -> Any:
-        return 0.5 * jnp.sum((Y - jax.vmap(eqx.combine(moving, still))(X)) ** 2)
+        return SquaredLoss()(jax.vmap(eqx.combine(moving, still))(X), Y)
 
     rest = eqx.filter(still, eqx.is_array)
     static = eqx.filter(still, eqx.is_array, inverse=True)

@@ -35,6 +35,16 @@ CORRECTED = _two_layers(
 )
 
 
+class NearMinimum(Free):
+    """Networks whose residual is a millionth: the margin is then the whole product."""
+
+    def sample(self, key: Any, size: Size) -> Any:
+        c = super().sample(key, size)
+        product = jnp.linalg.norm(c["U"]) * jnp.linalg.norm(c["V"])
+        E = 1e-6 * product * c["E"] / jnp.linalg.norm(c["E"])
+        return {**c, "E": E}
+
+
 def kernel_floor(network: DeepLinear, data: Regression) -> Any:
     """`lambda_min(T)`."""
     return 0.5 * least_decay(network, data)
@@ -68,21 +78,10 @@ _ABOUT: dict[str, Any] = {
 _TWO: dict[str, Any] = {
     "hypotheses": "two layers, squared loss",
     "sizes": SMALL,
+    "sound": CORRECTED,
+    "tight": (NearMinimum(), [Size(1, 1, 1)]),
 }
 
-
-class NearMinimum(Free):
-    """Networks whose residual is a millionth: the margin is then the whole product."""
-
-    def sample(self, key: Any, size: Size) -> Any:
-        c = super().sample(key, size)
-        product = jnp.linalg.norm(c["U"]) * jnp.linalg.norm(c["V"])
-        E = 1e-6 * product * c["E"] / jnp.linalg.norm(c["E"])
-        return {**c, "E": E}
-
-
-_TWO["sound"] = CORRECTED
-_TWO["tight"] = (NearMinimum(), [Size(1, 1, 1)])
 
 CLAIMS = (
     Everywhere(

@@ -10,24 +10,12 @@ from .. import data as problems
 from ..data import Regression
 from ..dynamics import until
 from ..networks.init import LambdaBalanced
-from ..sweeps import Sweep, measures, run
-from ..theory import instantaneous_rate
+from ..sweeps import Sweep, measures
 from .base import Evidence
+from .gather import at_least, finished
 from .kinds import Made
 
 LAM = 0.8
-
-
-class EndRate(measures.Measure):
-    """The exact rate at the end, of the residual that is left there."""
-
-    name = "end_rate"
-    rotation_free = True
-
-    def finish(self, ts: Any, saved: Any, last: Any, fixed: Any) -> Any:
-        # Only the direction of the residual matters: it is far above underflow here.
-        residual = -last.span_error * last.data.singular_values[:, None]
-        return instantaneous_rate(last.network, last.data, residual=residual)
 
 
 class Predicted(measures.Measure):
@@ -51,22 +39,15 @@ def plan(preset: str) -> Sweep:
         widths=[size],
         seeds=seeds,
         until=until.loss_ratio(1e-60),
-        measures=(EndRate(), Predicted()),
+        measures=(measures.InstantaneousRate(), Predicted()),
     )
 
 
 def rates(sweep: Sweep, factor: float) -> Evidence:
     """The rate at the end of every trajectory, against the prediction."""
-    dataset = run(sweep)
-    ratio = dataset["end_rate"].values / dataset["predicted"].values
-    return Evidence(
-        slack=ratio / factor - 1,
-        failed=dataset["status"].values > 1,
-        allowance=1e-5,
-        measured={"rate_over_bound_min": float(ratio.min())},
-        predicted={"rate_over_bound": f">= {factor:g}"},
-        dataset=dataset,
-    )
+    dataset = finished(sweep)
+    ratio = dataset["instantaneous_rate"].values[..., -1] / dataset["predicted"].values
+    return at_least("rate_over_bound", ratio, factor, allowance=1e-5, dataset=dataset)
 
 
 def _rate(factor: float = 1.0, **variants: Any) -> Made:

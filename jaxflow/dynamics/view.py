@@ -52,6 +52,11 @@ class View(eqx.Module):
         return self.formulation.span_error(self.state, self.initial)
 
     @property
+    def residual(self) -> Float[Array, "r m"]:
+        """`E = W^T Y - S Phi^T Theta`, from the residual where one is carried."""
+        return -self.span_error * self.data.singular_values[:, None]
+
+    @property
     def discrepancy(self) -> Float[Array, ""]:
         """Distance between redundant coordinates, relative to the targets."""
         return self.formulation.discrepancy(self.state)

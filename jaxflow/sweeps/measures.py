@@ -120,8 +120,7 @@ class InstantaneousRate(Measure):
     rotation_free: ClassVar[bool] = True
 
     def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
-        residual = -view.span_error * view.data.singular_values[:, None]
-        return instantaneous_rate(view.network, view.data, residual=residual)
+        return instantaneous_rate(view.network, view.data, residual=view.residual)
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
         return saved
@@ -228,8 +227,7 @@ class RestartSlack(Measure):
     bound: Callable[[Any, Regression, Array], Array] = eqx.field(static=True)
 
     def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
-        residual = -view.span_error * view.data.singular_values[:, None]
-        return view.log_excess, self.bound(view.network, view.data, residual)
+        return view.log_excess, self.bound(view.network, view.data, view.residual)
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
         log_excess, rate = saved

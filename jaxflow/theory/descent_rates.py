@@ -1,7 +1,6 @@
 """Rates for gradient descent, and the bounds on the tangent kernel along the way that they need."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -9,7 +8,7 @@ from jaxtyping import Array, Float
 from ..data import Regression
 from ..networks import TwoLayerLinear
 from .imbalance import imbalance
-from .rates import margin_level, span_residual
+from .rates import rate_bound, span_residual
 
 
 class KernelRange(eqx.Module):
@@ -38,13 +37,10 @@ def kernel_range(network: TwoLayerLinear, data: Regression) -> KernelRange:
     **Source:** Xu, Min, Tarmoun, Mallada, Vidal (AISTATS 2023), theorem 1; in print `alpha` has
     the smaller singular value in both roots, which is right for m = r alone.
     """
-    spectrum, E = imbalance(network, data), span_residual(network, data)
-    distance = jnp.linalg.norm(E)
-    targets = jnp.linalg.svdvals(data.targets)
-    reach = jax.nn.relu(targets - distance) / data.singular_values[0]
+    spectrum, distance = imbalance(network, data), jnp.linalg.norm(span_residual(network, data))
     q = (jnp.linalg.norm(data.targets) + distance) / data.singular_values[-1]
     ends = [x + jnp.hypot(x, 2 * q) for x in (spectrum.largest_plus, spectrum.largest_minus)]
-    return KernelRange(margin_level(spectrum, reach, data), 0.5 * (ends[0] + ends[1]))
+    return KernelRange(rate_bound(network, data, margin=True).level, 0.5 * (ends[0] + ends[1]))
 
 
 class DescentBound(eqx.Module):

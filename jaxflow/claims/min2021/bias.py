@@ -17,11 +17,11 @@ from ...data import Regression
 from ...dynamics import until
 from ...networks import TwoLayerLinear
 from ...networks.init import Gaussian, Initialization, Orthogonal
-from ...sweeps import Sweep, measures, run
-from ...sweeps.summary import exponent
+from ...sweeps import Sweep, measures
 from ...theory import bias_bound, bias_law, imbalance, min_norm_condition
 from ..base import Claim, Evidence
-from ..decide import around, likely, near
+from ..decide import likely, near
+from ..gather import at_most, failed, finished, number, power
 from ..kinds import Made
 
 SOURCE = "Min, Tarmoun, Vidal, Mallada (ICML 2021)"
@@ -70,16 +70,10 @@ def to_the_end(preset: str, law: Initialization) -> Sweep:
 
 def distance(sweep: Sweep, tolerance: float = 1e-8) -> Evidence:
     """How far from the min-norm solution trajectories end, relative to it."""
-    dataset = run(sweep)
+    dataset = finished(sweep)
     size = float(jnp.linalg.norm(sweep.cells[0].data.min_norm))
     off = np.hypot(dataset["off_span_distance"].values, dataset["in_span_distance"].values) / size
-    return Evidence(
-        slack=1 - off / tolerance,
-        failed=dataset["status"].values > 1,
-        measured={"relative_distance_max": float(off.max())},
-        predicted={"relative_distance": f"0 (to {tolerance:g})"},
-        dataset=dataset,
-    )
+    return at_most("relative_distance", off, tolerance, dataset=dataset)
 
 
 _GIVEN = {
@@ -131,7 +125,7 @@ def lemma_plan(preset: str) -> tuple[Regression, int]:
 
 
 @eqx.filter_jit
-def _drawn(data: Regression, law: Gaussian, width: Any, count: int) -> Any:
+def _draw(data: Regression, law: Gaussian, width: Any, count: int) -> Any:
     def one(key: Any) -> Any:
         network = law.rotated(key, data, width=width)
         here = data.rotated()
@@ -142,20 +136,21 @@ def _drawn(data: Regression, law: Gaussian, width: Any, count: int) -> Any:
     return jax.lax.map(one, jr.split(jr.key(5), count), batch_size=256)
 
 
-_drawings: dict[Any, Any] = {}
+@functools.cache
+def _drawn(preset: str, alpha: float) -> Any:
+    """A width just above the lemma's, and what its three inequalities are about, by network."""
+    data, count = lemma_plan(preset)
+    width = 1.01 * float(bias_bound(data, 1, alpha=alpha, delta=DELTA).lemma_width)
+    return width, _draw(data, Gaussian(jnp.asarray(alpha)), jnp.asarray(width), count)
 
 
-def drawn(setting: tuple[Regression, int], which: int, factor: float) -> Evidence:
+def drawn(preset: str, which: int, factor: float) -> Evidence:
     """One of the three inequalities, at widths just above the lemma's, for several alpha."""
-    data, count = setting
+    data, _ = lemma_plan(preset)
     slacks, measured = [], {}
     for alpha in ALPHAS:
-        width = 1.01 * float(bias_bound(data, 1, alpha=alpha, delta=DELTA).lemma_width)
-        known = id(data), alpha
-        if known not in _drawings:
-            law = Gaussian(jnp.asarray(alpha))
-            _drawings[known] = data, _drawn(data, law, jnp.asarray(width), count)
-        found = np.asarray(_drawings[known][1][which])
+        width, every = _drawn(preset, alpha)
+        found = np.asarray(every[which])
         said = bias_bound(data, width, alpha=alpha, delta=DELTA)
         bound = float((said.level, said.overlap, said.product)[which])
         ratio = found / bound if which == 0 else bound / found
@@ -175,8 +170,8 @@ def _lemma(name: str, which: int, statement: str, number: str, wrong: float) -> 
         return Made(
             f"min2021.{name}",
             f"{said}, with probability at least 1 - delta = {1 - DELTA:g}",
-            plan=lemma_plan,
-            look=lambda setting: drawn(setting, which, factor),
+            plan=lambda preset: preset,
+            look=lambda preset: drawn(preset, which, factor),
             rule=lambda evidence: likely(evidence, DELTA),
             source=f"{SOURCE}, lemma 1, ({number})",
             hypotheses="entries N(0, h^(-2 alpha)), 1/4 < alpha <= 1/2, h > h0'",
@@ -238,7 +233,7 @@ def paper_bias_plan(preset: str) -> Sweep:
 
 def bounded(sweep: Sweep, tighter: float = 1.0) -> Evidence:
     """The distance of the limit against theorem 2, where its hypothesis on the width is met."""
-    dataset = run(sweep)
+    dataset = finished(sweep)
     slack, applies = [], []
     data = sweep.cells[0].data
     for width in dataset["width"].values:
@@ -254,7 +249,7 @@ def bounded(sweep: Sweep, tighter: float = 1.0) -> Evidence:
     return Evidence(
         slack=np.concatenate(slack),
         applies=np.concatenate(applies),
-        failed=dataset["status"].values > 1,
+        failed=failed(dataset),
         measured={
             "distance_mean_at_the_widest": float(dataset["off_span_distance"].values[-1].mean()),
             "width_asked_for": float(said.least_width),
@@ -308,21 +303,10 @@ def exponent_plan(preset: str) -> Sweep:
 
 
 def _slopes(sweep: Sweep, alpha: float, predicted: float) -> Evidence:
-    dataset = run(sweep) if sweep not in _RAN else _RAN[sweep]
-    _RAN[sweep] = dataset
+    dataset = finished(sweep)
     off = dataset["off_span_distance"].sel(alpha=alpha).transpose("width", "seed")
-    fit = exponent(off["width"].values, off.values)
-    return Evidence(
-        slack=np.zeros(0),
-        interval=None if fit is None else (fit.low, fit.high),
-        measured={"exponent": math.nan if fit is None else fit.slope},
-        margin=around(predicted, 0.03),
-        predicted={"exponent": predicted},
-        dataset=dataset,
-    )
-
-
-_RAN: dict[Any, Any] = {}
+    widths = off["width"].values
+    return power("exponent", widths, off.values, predicted, 0.03, dataset=dataset)
 
 
 def _exponent(alpha: float, shift: float = 0.0, **more: Any) -> Made:
@@ -358,18 +342,18 @@ def law_plan(preset: str) -> Sweep:
 
 def mean_square(sweep: Sweep, predicted: float) -> Evidence:
     """The root mean square distance over the law's, with its standard error."""
-    dataset = run(sweep) if sweep not in _RAN else _RAN[sweep]
-    _RAN[sweep] = dataset
+    dataset = finished(sweep)
     square = dataset["off_span_distance"].values.ravel() ** 2
     law = float(bias_law(sweep.cells[0].data, float(dataset["width"].values[0]), alpha=0.4))
     ratio = math.sqrt(square.mean()) / law
     error = 0.5 * ratio * square.std(ddof=1) / square.mean() / math.sqrt(square.size)
-    return Evidence(
-        slack=np.zeros(0),
-        interval=(ratio - 3 * error, ratio + 3 * error),
-        measured={"distance_over_law": ratio, "standard_error": error},
-        margin=around(predicted, 0.02),
-        predicted={"distance_over_law": predicted},
+    return number(
+        "distance_over_law",
+        ratio,
+        (ratio - 3 * error, ratio + 3 * error),
+        predicted,
+        0.02,
+        measured={"standard_error": error},
         dataset=dataset,
     )
 

@@ -17,21 +17,17 @@ from ..kinds import Everywhere, Made
 SOURCE = "Min, Tarmoun, Vidal, Mallada (ICML 2021)"
 
 
-def _norm(A: Any) -> Any:
-    return jnp.sqrt(jnp.sum(A**2))
-
-
 def _step(power: int) -> Inequality:
     def larger(network: Any, data: Regression) -> Any:
         V, U1 = span_factors(network, data)
         s = data.singular_values
         size = 1 / s[-1] if power < 0 else s[0]
-        return _norm(data.targets) + size * _norm(U1 @ V.T)
+        return jnp.linalg.norm(data.targets) + size * jnp.linalg.norm(U1 @ V.T)
 
     size = "||S^-1||" if power < 0 else "||S||"
     return Inequality(
         f"||E(0)||_F <= ||W^T Y||_F + {size} ||U1 V^T||_F",
-        lambda network, data: _norm(span_residual(network, data)),
+        lambda network, data: jnp.linalg.norm(span_residual(network, data)),
         larger,
     )
 

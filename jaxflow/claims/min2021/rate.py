@@ -76,14 +76,15 @@ class Rate(Decay):
     `plan` makes the experiment of a preset; `factor` multiplies the exponent.
     """
 
-    id = "min2021.rate"
-    source = f"{SOURCE}, theorem 1"
-    provenance = "read"
-    hypotheses = "c = [lambda_r(Lambda)]_+ + [lambda_m(-Lambda)]_+ > 0"
-    exponent = "2 lambda_r(Sigma) c"
-
     def __init__(self, plan: Callable[[str], Sweep] = paper_sweep, factor: float = 1.0):
-        super().__init__(plan, factor)
+        super().__init__(
+            plan,
+            factor,
+            id="min2021.rate",
+            source=f"{SOURCE}, theorem 1",
+            hypotheses="c = [lambda_r(Lambda)]_+ + [lambda_m(-Lambda)]_+ > 0",
+            exponent="2 lambda_r(Sigma) c",
+        )
 
     @classmethod
     def on(cls, sweep: Sweep) -> "Rate":

@@ -1,6 +1,5 @@
 """The formulations that serve every Equinox module."""
 
-import functools
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -10,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from ...data import Regression
-from ...networks import best_fit, trainable
+from ...networks import best_fit, tangent_kernel, trainable
 from ..losses import SquaredLoss
 from .base import Formulation, formulations, like, norm
 from .residual import LogResidual, ResidualFormulation, ResidualState, TangentKernel
@@ -92,13 +91,7 @@ class Residual(ResidualFormulation):
         return (float(levels[0]), float(levels[-1])) if np.isfinite(levels).all() else None
 
     def kernel(self, weights: PyTree[Array]) -> "DenseKernel":
-        def one(parameters: PyTree[Array], x: Array) -> Array:
-            return eqx.combine(parameters, self.frozen)(x)
-
-        J = jax.vmap(jax.jacrev(one), in_axes=(None, 0))(weights, self.data.X)
-        size = self.goal.size
-        rows = [leaf.reshape(size, -1) for leaf in jax.tree.leaves(J)]
-        return DenseKernel.of(functools.reduce(jnp.add, [row @ row.T for row in rows]))
+        return DenseKernel.of(tangent_kernel(eqx.combine(weights, self.frozen), self.data))
 
     def lift(self, state: ResidualState, network: Any) -> Any:
         return eqx.combine(state.weights, self.frozen)

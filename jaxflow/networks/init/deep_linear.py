@@ -137,8 +137,20 @@ class DeepBalanced(Initialization):
         else:
             G = scale * jr.normal(key, (r, m), dtype)
             A, a, Bt = jnp.linalg.svd(G, full_matrices=False)
-        root = a ** (1 / L)
-        first = jnp.pad(root[:, None] * (data.right @ A).T, ((0, h - k), (0, 0)))
-        last = jnp.pad(Bt.T * root[None], ((0, 0), (0, h - k)))
-        diagonal = jnp.diag(jnp.pad(root, (0, h - k)))
-        return DeepLinear(first, jnp.broadcast_to(diagonal, (L - 2, h, h)), last)
+        return balanced(data, A, a, Bt, h, L)
+
+
+def balanced(
+    data: Regression,
+    A: Float[Array, "r k"],
+    a: Float[Array, " k"],
+    Bt: Float[Array, "k m"],
+    width: int,
+    depth: int,
+) -> DeepLinear:
+    """The balanced network of the product `Phi A diag(a) B^T`, at width >= k."""
+    root, more = a ** (1 / depth), (0, width - len(a))
+    first = jnp.pad(root[:, None] * (data.right @ A).T, (more, (0, 0)))
+    last = jnp.pad(Bt.T * root[None], ((0, 0), more))
+    diagonal = jnp.diag(jnp.pad(root, more))
+    return DeepLinear(first, jnp.broadcast_to(diagonal, (depth - 2, width, width)), last)
