@@ -38,3 +38,10 @@ def unchecked():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget():
+    """A compiled program holds memory maps, of which a process may have 65,530."""
+    yield
+    jax.clear_caches()
