@@ -1,6 +1,7 @@
 """Hunt for a counterexample: random restarts, ascent on the violation, a second opinion."""
 
 import dataclasses
+import functools
 import itertools
 import math
 import os
@@ -124,6 +125,10 @@ def falsify(
     visited: set[Size] = set()
     best: tuple[bool, float, Any] | None = None
 
+    # Programs of this call alone, let go when it returns: each of its sizes has some 430 memory
+    # maps, of which a process may have 65,530.
+    hunts = {size: jax.jit(functools.partial(_hunt, inequality, chart, size)) for size in where}
+
     def spent() -> bool:
         late = time.perf_counter() - start > seconds
         return late or (evaluations is not None and done >= evaluations)
@@ -132,7 +137,7 @@ def falsify(
         size = where[number % len(where)]
         # Optax's own code needs implicit promotion, and an inequality of the user's may.
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            found = _hunt(inequality, chart, size, jr.fold_in(key, number))
+            found = hunts[size](jr.fold_in(key, number))
         visited.add(size)
         done += int(found.count)
         for i in np.argsort(found.slack)[:OPINIONS]:
@@ -212,7 +217,6 @@ class _Found(eqx.Module):
     count: Array
 
 
-@eqx.filter_jit
 def _hunt(inequality: Inequality, chart: Chart, size: Size, key: PRNGKeyArray) -> _Found:
     flows = inequality.t1 is not None
     restarts, climb = (FLOWS, FLOW_CLIMB) if flows else (RESTARTS, CLIMB)
