@@ -11,17 +11,21 @@ from .claims import (
 )
 from .data import Regression as Regression
 from .dynamics import (
+    ExponentialLoss as ExponentialLoss,
     Implicit as Implicit,
+    LogisticLoss as LogisticLoss,
     Measure as Measure,
     Result as Result,
     Solution as Solution,
     SquaredLoss as SquaredLoss,
     gradient_descent as gradient_descent,
     gradient_flow as gradient_flow,
+    log_loss_flow as log_loss_flow,
     until as until,
 )
 from .networks import (
     DeepLinear as DeepLinear,
+    DiagonalLinear as DiagonalLinear,
     TwoLayerLinear as TwoLayerLinear,
     charts as charts,
     compress as compress,

@@ -57,7 +57,8 @@ def gradient_flow(
       met, located inside the step.
     - `measures`: what to read off along the way.
     - `loss`: `loss(prediction (n, m), target (n, m)) -> scalar`; default `1/2 ||Y - f(X)||_F^2`.
-    - `formulation`: "auto", or the name of one: "two_layer_residual", "residual", "parameters".
+    - `formulation`: "auto", or the name of one: "two_layer_residual", "mirror" (of a
+      `DiagonalLinear`), "residual", "parameters".
     - `solver`: "explicit" (`Tsit5()`, and `Dopri8()` for an rtol below 1e-9), "implicit" (for
       stiff flows under the squared loss, see `jf.Implicit`), a Diffrax solver with an error
       estimate, or "auto": the cheaper of the first two by the spectrum of the tangent kernel.

@@ -1,5 +1,6 @@
 """What is predicted: pure functions; nothing here simulates."""
 
+from ..networks import MirrorMap as MirrorMap
 from .bias import (
     BiasBound as BiasBound,
     MinNormCondition as MinNormCondition,
@@ -30,6 +31,12 @@ from .descent_rates import (
     kernel_range as kernel_range,
 )
 from .imbalance import Imbalance as Imbalance, imbalance as imbalance
+from .interpolation import (
+    Interpolator as Interpolator,
+    flow_limit as flow_limit,
+    least_l1 as least_l1,
+    least_potential as least_potential,
+)
 from .kernel import (
     least_decay as least_decay,
     sharpness as sharpness,
@@ -37,6 +44,13 @@ from .kernel import (
 )
 from .lambda_balanced import Gram as Gram, lambda_balanced as lambda_balanced
 from .matrix_sensing import entropic_limit as entropic_limit
+from .max_margin import (
+    Separator as Separator,
+    max_margin_l1 as max_margin_l1,
+    max_margin_l2 as max_margin_l2,
+    max_margin_potential as max_margin_potential,
+    stationarity as stationarity,
+)
 from .prior_knowledge import braun as braun, domine as domine, kunin as kunin
 from .rates import (
     RateBound as RateBound,

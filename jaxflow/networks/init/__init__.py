@@ -6,6 +6,7 @@ from .deep_linear import (
     DeepGaussian as DeepGaussian,
     DeepOrthogonal as DeepOrthogonal,
 )
+from .diagonal_linear import Diagonal as Diagonal
 from .two_layer_linear import (
     Balanced as Balanced,
     Gaussian as Gaussian,

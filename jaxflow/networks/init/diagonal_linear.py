@@ -1,0 +1,43 @@
+"""The initialization of the diagonal linear network."""
+
+import math
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax.core import Tracer
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ...data import Regression
+from ..diagonal_linear import DiagonalLinear
+from .base import positive
+
+
+class Diagonal(eqx.Module):
+    r"""`u = v = alpha shape`, so that `beta = 0`; with a `skip`, `w = 0`. Nothing is random.
+
+    **Arguments:** the scale `alpha` > 0; the `depth` L >= 2, any real number; `shape`, positive
+    weights of the coordinates (D,), default all 1; `skip` > 0, the lambda of Zhou and Ge, default
+    none.
+
+    **Source:** Woodworth et al. (COLT 2020), section 4; Zhou and Ge (ICML 2023).
+    """
+
+    alpha: float | Float[Array, ""] = 1.0
+    depth: float | Float[Array, ""] = 2.0
+    shape: Float[Array, " D"] | None = None
+    skip: float | Float[Array, ""] | None = None
+
+    def __check_init__(self):
+        positive("alpha", self.alpha)
+        if not isinstance(self.depth, Tracer) and not 2 <= self.depth < math.inf:
+            raise ValueError(f"depth must be at least 2, got {self.depth}.")
+        if self.skip is not None:
+            positive("skip", self.skip)
+
+    def __call__(self, key: PRNGKeyArray, data: Regression) -> DiagonalLinear:
+        dtype, D = data.X.dtype, data.features
+        start = jnp.broadcast_to(jnp.asarray(self.alpha, dtype), (D,))
+        if self.shape is not None:
+            start = start * jnp.asarray(self.shape, dtype)
+        w = None if self.skip is None else jnp.zeros(D, dtype)
+        return DiagonalLinear(start, start, self.depth, w=w, skip=self.skip)
