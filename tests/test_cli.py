@@ -364,6 +364,10 @@ def test_a_folder_that_cannot_be_written_to_is_refused(here):
         (("gone.py",), "gone.py"),
         (("true.py", "--json", "no/folder.json"), "folder"),
         (("true.py", "--json", "file/out.json"), "folder"),
+        (("true.py", "--report", "file"), "folder"),
+        (("true.py", "--report", "file/report"), "folder"),
+        (("true.py", "--figures", "file"), "folder"),
+        (("true.py", "--jobs", "0"), "jobs"),
     ],
     ids=lambda x: " ".join(x) if isinstance(x, tuple) else "",
 )

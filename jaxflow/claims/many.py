@@ -30,7 +30,16 @@ def verify_all(
         papers.setdefault(f"{name if name.endswith('.py') else claim.id.split('.')[0]}", []).append(
             (claim, name)
         )
-    count = _jobs(jobs, len(papers))
+    # What cannot be used is said now, not when the first verdict is asked for.
+    return _verdicts(claims, papers, preset, _jobs(jobs, len(papers)))
+
+
+def _verdicts(
+    claims: dict[str, tuple[Claim, str]],
+    papers: dict[str, list[tuple[Claim, str]]],
+    preset: str,
+    count: int,
+) -> Iterator[Verdict]:
     if count == 1:
         for claim, _ in claims.values():
             yield verify(claim, preset=preset)

@@ -89,6 +89,13 @@ class MirrorMap(eqx.Module):
         moving = jnp.exp(power * (self.log_u + rise_u)) + jnp.exp(power * (self.log_v + rise_v))
         return self.depth**2 * moving + self.skip**2
 
+    def log_slope(self, q: Float[Array, " d"]) -> Float[Array, " d"]:
+        """The logarithm of `slope`, which may be below the range of numbers."""
+        rise_u, rise_v = self.rises(q)
+        power = 2 * self.depth - 2
+        u, v = power * (self.log_u + rise_u), power * (self.log_v + rise_v)
+        return jnp.logaddexp(2 * jnp.log(self.depth) + jnp.logaddexp(u, v), 2 * jnp.log(self.skip))
+
     def bend(self, q: Float[Array, " d"]) -> Float[Array, " d"]:
         """An upper bound on `|d log slope / d q|`: `2 L (L - 1) max(u, v)^(L-2)`."""
         rise_u, rise_v = self.rises(q)

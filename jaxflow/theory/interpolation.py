@@ -45,6 +45,11 @@ def least_potential(mirror: MirrorMap, data: Regression, *, max_steps: int = 100
     **Source:** Woodworth et al. (COLT 2020), theorems 1 and 3.
     """
     interpolable(data)
+    return _least_potential(mirror, data, max_steps)
+
+
+@eqx.filter_jit
+def _least_potential(mirror: MirrorMap, data: Regression, max_steps: int) -> Interpolator:
     X = data.singular_values[:, None] * data.right.T
     y = data.targets[:, 0]
     size = jnp.linalg.norm(y)
@@ -56,12 +61,16 @@ def least_potential(mirror: MirrorMap, data: Regression, *, max_steps: int = 100
     def newton(carry: Any) -> Any:
         nu, error, best, steps, _ = carry
         q = X.T @ nu
-        root = jnp.sqrt(mirror.slope(q))[:, None] * X.T
+        # In units of the largest slope, which may be below the range of numbers.
+        log_slope = mirror.log_slope(q)
+        top = jnp.max(log_slope)
+        root = jnp.exp(0.5 * (log_slope - top))[:, None] * X.T
         scale = jnp.linalg.norm(root, axis=0)
         R = jnp.linalg.qr(root / scale[None], mode="r")
         step = solve_triangular(R, solve_triangular(R.T, error / scale, lower=True)) / scale
         change = jnp.max(mirror.bend(q) * jnp.abs(X.T @ step))
-        nu = nu + step / jnp.maximum(1, change)
+        nu = nu + step / jnp.maximum(jnp.exp(top), change)
+        change = change * jnp.exp(-top)
         error = gap(nu)
         now = jnp.linalg.norm(error) / size
         # At full steps the error falls fast until rounding is all that is left of it.
