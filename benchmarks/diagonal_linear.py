@@ -1,7 +1,7 @@
 """Diagonal linear networks: the limits of flows against the program, and L = e^-100000.
 
 Sparse regression as of Woodworth et al. (COLT 2020): 100 samples, 1,000 features, a teacher of five
-entries, noise 0.1. The programs of three depths, twenty scales from 1e-3 to 10 and sixteen data sets;
+entries, noise 0.1. Programs of three depths, twenty scales from 1e-3 to 10 and sixteen data sets;
 flows of one data set in mirror coordinates, at scales from 0.1 on (below, one feature after another
 comes out of nothing, in ten thousand steps); and in the parameters, whose limit is the program's by
 theorem alone. Then the exponential loss on its own clock. Compile time apart.
