@@ -18,6 +18,7 @@ import record
 
 import jaxflow as jf
 from jaxflow import theory
+from jaxflow.claims.sparse import sparse_regression
 
 DEPTHS = (2.0, 3.0, 4.0)
 CLOCK = ((2.0, 1.0), (2.0, 0.1), (3.0, 1.0), (3.0, 0.1), (4.0, 1.0))  # depth, alpha
@@ -25,11 +26,8 @@ CLOCK = ((2.0, 1.0), (2.0, 0.1), (3.0, 1.0), (3.0, 0.1), (4.0, 1.0))  # depth, a
 
 def problem(seed: int, samples: int, features: int) -> jf.Regression:
     """One data set."""
-    x_key, noise_key = jr.split(jr.key(seed))
-    X = np.asarray(jr.normal(x_key, (samples, features)))
-    beta = np.zeros(features)
-    beta[:5] = 5**-0.5
-    return jf.Regression(X, X @ beta + 0.1 * np.asarray(jr.normal(noise_key, (samples,))))
+    key = jr.key(seed)
+    return sparse_regression(key, samples, features, 5, entry=5**-0.5, noise=0.1)[0]
 
 
 def grid(data: list[jf.Regression], alphas: list[float]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ..dynamics import log_loss_flow
 from ..networks import MirrorMap
 from ..networks.init import Diagonal
 from ..theory import max_margin_l1, max_margin_l2, max_margin_potential, stationarity
+from .agreement import relative
 from .base import Evidence
 from .gather import at_least, at_most
 from .kinds import Made
@@ -62,7 +63,7 @@ def intermediate(preset: str, times: float, all_of_them: bool = False) -> Eviden
         beta, gamma = separator(seed, 2.0, alpha, alpha**2 / MU)
         scale = math.sqrt(times * alpha**2 / gamma)
         expected = max_margin_potential(MirrorMap(scale), problem(seed)).beta
-        errors.append(np.linalg.norm(beta / gamma - expected) / np.linalg.norm(expected))
+        errors.append(relative(beta / gamma, expected))
     applies = all_of_them or [kept(seed) for seed in seeds(preset)]
     return at_most("relative_distance", errors, 1e-3, applies=applies, trials="problems")
 
@@ -85,13 +86,13 @@ def _intermediate(times: float = 1.0, all_of_them: bool = False, **more: Any) ->
     )
 
 
-def late(preset: str, alphas: tuple[float, ...], norm: int, least: float) -> Evidence:
-    """The margin in this norm at `L = e^-100000`, over the greatest one, depth 2."""
+def late(preset: str, depth: float, alphas: tuple[float, ...], norm: int, least: float) -> Evidence:
+    """The margin in this norm at `L = e^-100000`, over the greatest one."""
     ratios = []
     for seed in seeds(preset):
         best = (max_margin_l1 if norm == 1 else max_margin_l2)(problem(seed)).beta
         for alpha in alphas:
-            beta, gamma = separator(seed, 2.0, alpha, LATE)
+            beta, gamma = separator(seed, depth, alpha, LATE)
             ratios.append(np.linalg.norm(best, norm) * gamma / np.linalg.norm(beta, norm))
     return at_least("share_of_the_margin", ratios, least, trials="problems")
 
@@ -101,7 +102,7 @@ def _late(norm: int, **variants: Any) -> Made:
         "moroshko2020.l1_margin",
         f"at depth 2 the l{norm} margin is the greatest as L -> 0 (95% of it at L = e^-100000)",
         plan=lambda preset: preset,
-        look=lambda preset: late(preset, (0.1, 1.0), norm, 0.95),
+        look=lambda preset: late(preset, 2.0, (0.1, 1.0), norm, 0.95),
         source=f"{SOURCE}, theorem on fixed alpha",
         provenance="memory",
         hypotheses="exponential loss, fixed alpha, depth 2",
@@ -142,21 +143,12 @@ def _stationary(s: float, **variants: Any) -> Made:
     )
 
 
-def only(preset: str, least: float) -> Evidence:
-    """Whether these stationary points have the greatest l1 margin: not all."""
-    ratios = []
-    for seed in seeds(preset):
-        beta, gamma = separator(seed, 3.0, 0.1, LATE)
-        ratios.append(np.abs(max_margin_l1(problem(seed)).beta).sum() * gamma / np.abs(beta).sum())
-    return at_least("share_of_the_margin", ratios, least, trials="problems")
-
-
 def _only(least: float = 0.95, **more: Any) -> Made:
     return Made(
         "moroshko2020.l1_margin_at_depth_3",
         f"at depth 3 the l1 margin is at least {least:g} of the greatest as L -> 0",
         plan=lambda preset: preset,
-        look=lambda preset: only(preset, least),
+        look=lambda preset: late(preset, 3.0, (0.1,), 1, least),
         source=f"{SOURCE}: not so, beyond depth 2",
         provenance="memory",
         hypotheses="exponential loss, fixed alpha = 0.1",

@@ -1,5 +1,6 @@
 """Wind, Antun, Hansen: which l1 minimizer diagonal networks find, and at what rate in alpha."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -78,8 +79,9 @@ def problem(seed: int) -> Regression:
     return Regression(X, X @ np.r_[rng.normal(size=2), np.zeros(3)])
 
 
-def slopes(preset: str, depth: float, times: float) -> Evidence:
-    """Slopes of log error against log alpha, over the predicted ones: the mean and its error."""
+@functools.cache
+def slopes(preset: str, depth: float) -> np.ndarray:
+    """Slopes of log error against log alpha, over the predicted ones, by problem."""
     ratios = []
     for seed in range({"quick": 8, "paper": 32}.get(preset, 128)):
         data = problem(seed)
@@ -98,7 +100,12 @@ def slopes(preset: str, depth: float, times: float) -> Evidence:
                 logs.append(log_alpha)
                 errors.append(error)
         ratios.append(np.polyfit(logs[1:], np.log(errors[1:]), 1)[0] / predicted)
-    every = np.asarray(ratios)
+    return np.asarray(ratios)
+
+
+def averaged(preset: str, depth: float, times: float) -> Evidence:
+    """Their mean, and three standard errors."""
+    every = slopes(preset, depth)
     error = 3 * every.std(ddof=1) / np.sqrt(len(every))
     mean = float(every.mean())
     return number(
@@ -119,7 +126,7 @@ def _exponent(depth: float, times: float = 1.0, **variants: Any) -> Made:
         f"wind2023.exponent_depth_{depth:g}",
         f"||beta(inf) - beta*|| ~ alpha^({extra}{power})",
         plan=lambda preset: preset,
-        look=lambda preset: slopes(preset, depth, times),
+        look=lambda preset: averaged(preset, depth, times),
         rule=near,
         source=f"derived; {SOURCE}",
         provenance="derived",

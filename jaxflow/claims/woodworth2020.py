@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import data as problems
 from ..data import Regression
-from ..dynamics import gradient_flow, until
+from ..dynamics import gradient_flow
 from ..dynamics.measures import Product
 from ..networks import MirrorMap
 from ..networks.init import Diagonal
@@ -19,9 +19,9 @@ from .agreement import relative
 from .base import Evidence
 from .gather import at_least, at_most
 from .kinds import Made
+from .sparse import parameter_limit, sparse_regression
 
 SOURCE = "Woodworth et al. (COLT 2020)"
-EPS = 0.5  # of the two thresholds
 
 
 @functools.cache
@@ -30,11 +30,10 @@ def problem(preset: str) -> Regression:
     samples, features, sparse = {"quick": (8, 24, 2), "paper": (100, 1000, 5)}.get(
         preset, (200, 4000, 5)
     )
-    x_key, noise_key = jr.split(jr.key(20))
-    X = np.asarray(jr.normal(x_key, (samples, features)))
-    beta = np.zeros(features)
-    beta[:sparse] = sparse**-0.5
-    return Regression(X, X @ beta + 0.1 * np.asarray(jr.normal(noise_key, (samples,))))
+    data, _ = sparse_regression(
+        jr.key(20), samples, features, sparse, entry=sparse**-0.5, noise=0.1
+    )
+    return data
 
 
 GRID = {
@@ -46,17 +45,13 @@ GRID = {
 
 @functools.cache
 def ends(preset: str) -> tuple[tuple[float, float, np.ndarray], ...]:
-    """Depth, scale and limit of flows in the parameters: in mirror coordinates any would do."""
+    """Depth, scale and limit of flows in the parameters."""
     data, (depths, alphas) = problem(preset), GRID[preset]
-    found = []
-    for depth in depths:
-        for alpha in alphas:
-            network = Diagonal(alpha, depth)(jr.key(0), data)
-            end = gradient_flow(
-                network, data, formulation="residual", until=until.loss_ratio(1e-20), rtol=1e-11
-            )
-            found.append((depth, alpha, np.asarray(end.check().product)[:, 0]))
-    return tuple(found)
+    return tuple(
+        (depth, alpha, parameter_limit(Diagonal(alpha, depth)(jr.key(0), data), data))
+        for depth in depths
+        for alpha in alphas
+    )
 
 
 def limits(preset: str, times: float) -> Evidence:
@@ -64,7 +59,7 @@ def limits(preset: str, times: float) -> Evidence:
     data, errors = problem(preset), []
     for depth, alpha, end in ends(preset):
         expected = np.asarray(least_potential(MirrorMap(times * alpha, depth), data).beta)
-        errors.append(np.linalg.norm(end - expected) / np.linalg.norm(expected))
+        errors.append(relative(end, expected))
     return at_most("relative_error", errors, 1e-8)
 
 
@@ -81,23 +76,27 @@ def _limit(times: float = 1.0, **variants: Any) -> Made:
     )
 
 
-def paths(preset: str, seed: int, wrong: bool) -> Evidence:
-    """Parameters and mirror coordinates at finite times; or with rows of another scale."""
-    data, (depths, _) = problem(preset), GRID[preset]
-    mirrored = data
+@functools.cache
+def path(preset: str, seed: int, depth: float, formulation: str, wrong: bool = False) -> np.ndarray:
+    """The predictor at finite times; with `wrong`, from rows of another scale."""
+    data = problem(preset)
+    ts = np.array([0.1, 0.3, 1.0, 3.0, 10.0]) / float(data.singular_values[0]) ** 2
+    network = Diagonal(0.5 + 0.1 * seed, depth)(jr.key(0), data)
     if wrong:
         scale = np.linspace(0.9, 1.1, data.samples)[:, None]
-        mirrored = Regression(scale * data.X, scale * data.Y)
-    rate = float(data.singular_values[0]) ** 2
-    errors = []
-    for depth in depths:
-        network = Diagonal(0.5 + 0.1 * seed, depth)(jr.key(0), data)
-        ts = np.array([0.1, 0.3, 1.0, 3.0, 10.0]) / rate
-        both = [
-            gradient_flow(network, d, ts=ts, formulation=f, measures=[Product()], rtol=1e-12)
-            for d, f in ((mirrored, "mirror"), (data, "residual"))
-        ]
-        errors.append(relative(*(solution.check().measures["product"] for solution in both)))
+        data = Regression(scale * data.X, scale * data.Y)
+    solution = gradient_flow(
+        network, data, ts=ts, formulation=formulation, measures=[Product()], rtol=1e-12
+    )
+    return np.asarray(solution.check().measures["product"])
+
+
+def paths(preset: str, seed: int, wrong: bool) -> Evidence:
+    """Parameters and mirror coordinates at finite times."""
+    errors = [
+        relative(path(preset, seed, L, "mirror", wrong), path(preset, seed, L, "residual"))
+        for L in GRID[preset][0]
+    ]
     return at_most("relative_error", np.concatenate(errors), 1e-9, trials="comparisons")
 
 

@@ -7,13 +7,14 @@ import jax.random as jr
 import numpy as np
 
 from ..data import Regression
-from ..dynamics import gradient_flow, until
 from ..networks import MirrorMap
 from ..networks.init import Diagonal
 from ..theory import least_l1, least_potential
+from .agreement import relative
 from .base import Evidence
 from .gather import at_least, at_most
 from .kinds import Made
+from .sparse import parameter_limit, sparse_regression
 
 SOURCE = "Zhou and Ge (ICML 2023)"
 SIGMA = 0.5
@@ -24,20 +25,14 @@ LOG_ALPHA = -20 * np.log(10)
 def problem(preset: str, seed: int) -> tuple[Regression, np.ndarray]:
     """Gaussian inputs, a sparse teacher of ones, noise; and the teacher."""
     n, d, sparse = {"quick": (40, 200, 2), "paper": (100, 1000, 5)}.get(preset, (200, 4000, 5))
-    x_key, noise_key = jr.split(jr.key(seed))
-    X, beta = np.asarray(jr.normal(x_key, (n, d))), np.zeros(d)
-    beta[:sparse] = 1.0
-    return Regression(X, X @ beta + SIGMA * np.asarray(jr.normal(noise_key, (n,)))), beta
+    return sparse_regression(jr.key(seed), n, d, sparse, entry=1.0, noise=SIGMA)
 
 
 @functools.cache
 def end(preset: str, alpha: float, skip: float) -> np.ndarray:
     """The limit of the flow in the parameters."""
     data, _ = problem(preset, 0)
-    network = Diagonal(alpha, skip=skip)(jr.key(0), data)
-    options: dict[str, Any] = {"formulation": "residual", "rtol": 1e-11}
-    solution = gradient_flow(network, data, until=until.loss_ratio(1e-20), **options)
-    return np.asarray(solution.check().product)[:, 0]
+    return parameter_limit(Diagonal(alpha, skip=skip)(jr.key(0), data), data)
 
 
 def limits(preset: str, times: float) -> Evidence:
@@ -47,8 +42,7 @@ def limits(preset: str, times: float) -> Evidence:
     for alpha, skip in ((0.1, 0.3), (0.3, 1.0), (0.05, 1.0)):
         mirror = MirrorMap(alpha, skip=times * skip)
         expected = np.asarray(least_potential(mirror, data).beta)
-        found = end(preset, alpha, skip)
-        errors.append(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+        errors.append(relative(end(preset, alpha, skip), expected))
     return at_most("relative_error", errors, 1e-8)
 
 

@@ -187,6 +187,11 @@ class Regression(eqx.Module):
         return (self.singular_values[0] / self.singular_values[-1]) ** 2
 
     @property
+    def span_rows(self) -> Float[Array, "r D"]:
+        """`W^T X = S Phi^T`: the samples in coordinates of their span."""
+        return self.singular_values[:, None] * self.right.T
+
+    @property
     def span_solution(self) -> Float[Array, "r m"]:
         """`S^-1 W^T Y`, the coordinates in `right` of every minimizer of the loss."""
         return self.targets / self.singular_values[:, None]

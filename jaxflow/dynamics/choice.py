@@ -33,7 +33,7 @@ def decided(
     if not settings.auto:
         return settings
     settings = dataclasses.replace(settings, auto=False)
-    if _traced((networks, data, end, settings.rtol)):
+    if traced((networks, data, end, settings.rtol)):
         return settings
     form = choose(settings.formulation, networks[0], data, settings.loss)
     if not isinstance(form, ResidualFormulation):
@@ -69,10 +69,11 @@ def implicit_steps(slowest: float, fastest: float, settings: FlowSettings, end: 
     return accuracy * (40 + 12 * math.log10(max(span, 1.0)))
 
 
-def _traced(tree: Any) -> bool:
+def traced(tree: Any) -> bool:
+    """Whether values are not known yet, under `jit` and `vmap`."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def last(ts: Any) -> Any:
     """The last of the saved times, if they are known."""
-    return None if ts is None or _traced(ts) else np.asarray(ts)[..., -1].max()
+    return None if ts is None or traced(ts) else np.asarray(ts)[..., -1].max()

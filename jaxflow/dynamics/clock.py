@@ -11,7 +11,9 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from ..data import Regression
+from ..data.labels import signed
 from ..networks import DiagonalLinear, MirrorMap, trainable
+from .choice import traced
 from .control import control
 from .formulations.base import like, norm
 from .losses import ExponentialLoss, MarginLoss
@@ -175,9 +177,7 @@ def log_loss_flow(
 
     **Source:** derived; Moroshko et al. (NeurIPS 2020) go to such accuracies by other means.
     """
-    labels = data.outputs == 1 and (_traced(data.Y) or np.all(np.abs(np.asarray(data.Y)) == 1))
-    if not labels:
-        raise ValueError("Labels must be a single output of +1 and -1: give Regression(X, labels).")
+    rows = signed(data)
     if formulation not in ("auto", "parameters") and not (
         formulation == "mirror" and isinstance(network, DiagonalLinear)
     ):
@@ -189,22 +189,18 @@ def log_loss_flow(
     dtype = data.X.dtype
     form: _Coordinates
     if isinstance(network, DiagonalLinear) and formulation != "parameters":
-        form = _Mirror(network, loss, data.Y * data.X, network.mirror)
+        form = _Mirror(network, loss, rows, network.mirror)
         solver = diffrax.Kvaerno5() if solver is None else solver
     else:
         form = _Parameters(network, loss, data)
         solver = diffrax.Tsit5() if solver is None else solver
     values = jnp.atleast_1d(jnp.asarray(s, dtype))
-    if not _traced((network, data, values)):
+    if not traced((network, data, values)):
         plain, first = np.asarray(values), -float(form.log_loss(form.margins(form.start())))
         least = first - 1e-12 * (1 + abs(first))
         if not (np.isfinite(plain).all() and (np.diff(plain) > 0).all() and plain[0] >= least):
             raise ValueError(f"s must be finite, and increase from -log L(0) = {first:.17g} on.")
     return _run(form, values, solver, jnp.asarray(tolerance(rtol, dtype), dtype), max_steps)
-
-
-def _traced(tree: Any) -> bool:
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
 @eqx.filter_jit

@@ -50,13 +50,10 @@ def least_potential(mirror: MirrorMap, data: Regression, *, max_steps: int = 100
 
 @eqx.filter_jit
 def _least_potential(mirror: MirrorMap, data: Regression, max_steps: int) -> Interpolator:
-    X = data.singular_values[:, None] * data.right.T
+    X = data.span_rows
     y = data.targets[:, 0]
     size = jnp.linalg.norm(y)
     size = jnp.where(size > 0, size, 1)
-
-    def gap(nu: Array) -> Array:
-        return y - X @ mirror.inverse(X.T @ nu)
 
     def newton(carry: Any) -> Any:
         nu, error, best, steps, _ = carry
@@ -71,7 +68,7 @@ def _least_potential(mirror: MirrorMap, data: Regression, max_steps: int) -> Int
         change = jnp.max(mirror.bend(q) * jnp.abs(X.T @ step))
         nu = nu + step / jnp.maximum(jnp.exp(top), change)
         change = change * jnp.exp(-top)
-        error = gap(nu)
+        error = y - X @ mirror.inverse(X.T @ nu)
         now = jnp.linalg.norm(error) / size
         # At full steps the error falls fast until rounding is all that is left of it.
         stuck = (change < 1e-2) & (now >= 0.5 * best)
@@ -111,7 +108,6 @@ def flow_limit(mirror: MirrorMap, data: Regression) -> np.ndarray:
 
     **Raises:** `ValueError` as `least_potential`.
     """
-    interpolable(data)
     power = float(mirror.depth) - 2
     size = max(float(jnp.max(jnp.abs(data.min_norm))), np.finfo(float).tiny)
     digits = power * (float(jnp.max(mirror.log_alpha)) - np.log(size) / float(mirror.depth))
@@ -138,7 +134,7 @@ def least_l1(data: Regression, *, depth: float | None = None) -> np.ndarray:
     **Source:** Wind, Antun, Hansen (2023), theorem on the selected minimizer, as their code has it.
     """
     interpolable(data)
-    X = np.asarray(data.singular_values[:, None] * data.right.T, float)
+    X = np.asarray(data.span_rows, float)
     y = np.asarray(data.targets[:, 0], float)
     d = X.shape[1]
     both = np.hstack([X, -X])

@@ -2,12 +2,12 @@
 
 import dataclasses
 
-import equinox as eqx
 import numpy as np
 from jaxtyping import ArrayLike
 from scipy.optimize import linprog, nnls
 
 from ..data import Regression
+from ..data.labels import signed
 from ..networks import MirrorMap
 from .interpolation import least_potential
 
@@ -26,14 +26,6 @@ class Separator:
     multipliers: np.ndarray
 
 
-def signed(data: Regression) -> np.ndarray:
-    """The rows `y_i x_i`. Raises `ValueError` unless the targets are one output of +1 and -1."""
-    Y = np.asarray(data.Y, float)
-    if data.outputs != 1 or not np.all(np.abs(Y) == 1):
-        raise ValueError("Labels must be a single output of +1 and -1: give Regression(X, labels).")
-    return Y * np.asarray(data.X, float)
-
-
 def max_margin_l2(data: Regression) -> Separator:
     """The least `|beta|_2^2 / 2`: where the kernel regime ends.
 
@@ -42,7 +34,7 @@ def max_margin_l2(data: Regression) -> Separator:
 
     **Raises:** `ValueError` if no beta separates the labels.
     """
-    A = signed(data)
+    A = np.asarray(signed(data), float)
     E, f = np.vstack([A.T, np.ones(len(A))]), np.r_[np.zeros(A.shape[1]), 1.0]
     u, size = nnls(E, f, maxiter=100 * len(A))
     if size < 1e-7:
@@ -56,7 +48,7 @@ def max_margin_l1(data: Regression) -> Separator:
 
     **Raises:** `ValueError` if no beta separates the labels.
     """
-    A = signed(data)
+    A = np.asarray(signed(data), float)
     d = A.shape[1]
     found = linprog(np.ones(2 * d), -np.hstack([A, -A]), -np.ones(len(A)), method="highs")
     if not found.success:
@@ -74,12 +66,13 @@ def max_margin_potential(mirror: MirrorMap, data: Regression) -> Separator:
 
     **Source:** Moroshko et al. (NeurIPS 2020), theorem on `Q_mu`.
     """
-    A = signed(data)
+    A = np.asarray(signed(data), float)
     active = max_margin_l2(data).multipliers > 0
     for _ in range(100 * len(A)):
-        found = _solve(mirror, Regression(A[active], np.ones(int(active.sum()))))
-        beta, multipliers = np.asarray(found[0]), np.zeros(len(A))
-        multipliers[active] = np.asarray(found[1])
+        chosen = Regression(A[active], np.ones(int(active.sum())))
+        found = least_potential(mirror, chosen)
+        beta, multipliers = np.asarray(found.beta), np.zeros(len(A))
+        multipliers[active] = np.asarray(chosen.left @ found.nu)
         margins = A @ beta
         if multipliers.min() < 0:
             active[np.argmin(multipliers)] = False
@@ -88,12 +81,6 @@ def max_margin_potential(mirror: MirrorMap, data: Regression) -> Separator:
         else:
             return Separator(beta, multipliers)
     raise ValueError("The active constraints were not found: are some samples almost the same?")
-
-
-@eqx.filter_jit
-def _solve(mirror: MirrorMap, data: Regression) -> tuple:
-    found = least_potential(mirror, data)
-    return found.beta, data.left @ found.nu
 
 
 def stationarity(beta: ArrayLike, data: Regression, depth: float) -> float:
@@ -105,7 +92,7 @@ def stationarity(beta: ArrayLike, data: Regression, depth: float) -> float:
 
     **Source:** Moroshko et al. (NeurIPS 2020), theorem on depth L > 2.
     """
-    A, b = signed(data), np.asarray(beta, float)
+    A, b = np.asarray(signed(data), float), np.asarray(beta, float)
     margins = A @ b
     if margins.min() <= 0:
         raise ValueError("beta does not separate the labels.")

@@ -39,8 +39,7 @@ class Mirror(ResidualFormulation):
     @classmethod
     def build(cls, network: DiagonalLinear, data: Regression, loss: Any) -> "Mirror":
         best_fit(network, data)  # first of all: does it fit?
-        rows = data.singular_values[:, None] * data.right.T
-        return cls(data, rows, network.mirror, network.offset)
+        return cls(data, data.span_rows, network.mirror, network.offset)
 
     def residual(self, weights: Float[Array, " r"]) -> Float[Array, "r 1"]:
         beta = self.offset + self.map.inverse(weights @ self.rows)
