@@ -39,7 +39,7 @@ def grid(data: list[jf.Regression], alphas: list[float]) -> dict[str, Any]:
         over={"depth": DEPTHS, "alpha": [alphas[i] for i in flown]},
         seeds=1,
         until=jf.until.loss_ratio(1e-20),
-        measures=[End()],
+        measures=[jf.measures.FinalProduct()],
     )
     seconds = []
     for _ in range(2):
@@ -59,7 +59,7 @@ def grid(data: list[jf.Regression], alphas: list[float]) -> dict[str, Any]:
         start = time.perf_counter()
         limits = np.stack([np.asarray(programs(d)) for d in data])
         seconds.append(time.perf_counter() - start)
-    ends = found["end"].values[..., 0, :]
+    ends = found["final_product"].values[..., 0, :, 0]
     first = limits[0].reshape(len(DEPTHS), len(alphas), -1)[:, flown]
     errors = np.linalg.norm(ends - first, axis=-1) / np.linalg.norm(first, axis=-1)
     return {
@@ -74,43 +74,33 @@ def grid(data: list[jf.Regression], alphas: list[float]) -> dict[str, Any]:
     }
 
 
-class End(jf.Measure):
-    """The predictor at the end."""
-
-    name = "end"
-    dims = ("feature",)
-
-    def finish(self, ts: Any, saved: Any, last: Any, fixed: Any) -> Any:
-        return last.product[:, 0]
-
-
-def parameters(data: jf.Regression, alphas: list[float]) -> list[dict[str, Any]]:
+def parameters(data: jf.Regression, pairs: list[tuple[float, float]]) -> list[dict[str, Any]]:
     """Flows in (u, v), where the program is a theorem."""
     rows = []
-    for depth in DEPTHS:
-        for alpha in alphas:
-            network = jf.init.Diagonal(alpha, depth)(jr.key(0), data)
-            start = time.perf_counter()
-            end = jf.gradient_flow(
-                network,
-                data,
-                formulation="residual",
-                until=jf.until.loss_ratio(1e-20),
-                rtol=1e-10,
-            )
-            size = np.asarray(end.network.beta)
-            seconds = time.perf_counter() - start
-            limit = theory.flow_limit(theory.MirrorMap(alpha, depth), data)
-            rows.append(
-                {
-                    "depth": depth,
-                    "alpha": alpha,
-                    "error": float(np.linalg.norm(size - limit) / np.linalg.norm(limit)),
-                    "steps": int(end.stats["steps"]),
-                    "seconds": seconds,
-                    "stopped": bool(end.result == jf.Result.stopped),
-                }
-            )
+    for depth, alpha in pairs:
+        network = jf.init.Diagonal(alpha, depth)(jr.key(0), data)
+        start = time.perf_counter()
+        end = jf.gradient_flow(
+            network,
+            data,
+            formulation="residual",
+            until=jf.until.loss_ratio(1e-20),
+            rtol=1e-10,
+            max_steps=200_000,
+        )
+        size = np.asarray(end.network.beta)
+        seconds = time.perf_counter() - start
+        limit = theory.flow_limit(theory.MirrorMap(alpha, depth), data)
+        rows.append(
+            {
+                "depth": depth,
+                "alpha": alpha,
+                "error": float(np.linalg.norm(size - limit) / np.linalg.norm(limit)),
+                "steps": int(end.stats["steps"]),
+                "seconds": seconds,
+                "stopped": bool(end.result == jf.Result.stopped),
+            }
+        )
     return rows
 
 
@@ -142,11 +132,13 @@ def main() -> None:
     chosen = record.options(__doc__)
     samples, features, count = (10, 40, 2) if chosen.quick else (100, 1000, 16)
     alphas = [float(a) for a in np.geomspace(1e-3, 10, 3 if chosen.quick else 20)]
-    few = [0.1, 1.0] if chosen.quick else [0.3, 1.0, 10.0]
+    scales = (0.1, 1.0) if chosen.quick else (0.1, 0.3, 1.0, 10.0)
+    large = [(L, a) for L in DEPTHS for a in scales]
+    small = [] if chosen.quick else [(2.0, 1e-3), (2.0, 1e-2), (3.0, 1e-2), (3.0, 3e-2)]
     data = [problem(i, samples, features) for i in range(count)]
     result = {
         "grid": grid(data, alphas),
-        "parameters": parameters(data[0], few),
+        "parameters": parameters(data[0], large + small),
         "clock": [clock(L, a, 1e3 if chosen.quick else 1e5) for L, a in CLOCK],
     }
     g = result["grid"]

@@ -26,7 +26,9 @@ from .dynamics import (
 from .networks import (
     DeepLinear as DeepLinear,
     DiagonalLinear as DiagonalLinear,
+    ShallowNetwork as ShallowNetwork,
     TwoLayerLinear as TwoLayerLinear,
+    activations as activations,
     charts as charts,
     compress as compress,
     init as init,

@@ -27,6 +27,7 @@ def main() -> None:
         client = NotebookClient(notebook, timeout=600, kernel_name="python3")
         client.execute(cwd=str(HERE))
         if write:
+            notebook.metadata.pop("widgets", None)  # the state of a slider is a picture, encoded
             for cell in notebook.cells:
                 cell.metadata.pop("execution", None)
             jupytext.write(notebook, script.with_suffix(".ipynb"))

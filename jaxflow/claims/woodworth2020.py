@@ -2,22 +2,28 @@
 
 import functools
 import math
-from typing import Any
+from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import xarray as xr
+from jaxtyping import Array
 
 from .. import data as problems
 from ..data import Regression
-from ..dynamics import gradient_flow
-from ..dynamics.measures import Product
+from ..dynamics import gradient_flow, until
+from ..dynamics.measures import Measure, Product
+from ..dynamics.view import View
 from ..networks import MirrorMap
-from ..networks.init import Diagonal
+from ..networks.init import Diagonal, Gaussian
+from ..sweeps import Sweep, run
 from ..theory import least_l1, least_potential
 from .agreement import relative
 from .base import Evidence
-from .gather import at_least, at_most
+from .decide import near
+from .gather import at_least, at_most, failed, power
 from .kinds import Made
 from .sparse import parameter_limit, sparse_regression
 
@@ -158,9 +164,144 @@ def _threshold(rich: bool, scale: float = 1.0, **variants: Any) -> Made:
     )
 
 
+SCALES = np.geomspace(1e-3, 3, 15)
+
+
+def largest_scales(preset: str, depth: float, samples: int, seed: int) -> float:
+    """The largest alpha from which the limit generalizes: population error at most 0.1."""
+    features, sparse = {"quick": (200, 3)}.get(preset, (1000, 5))
+    data, beta = sparse_regression(
+        jr.key(seed), samples, features, sparse, entry=sparse**-0.5, noise=0.1
+    )
+    errors = _population_errors(data, jnp.asarray(beta), depth)
+    bad = np.flatnonzero(errors > 0.1)
+    i = bad[0] if len(bad) else len(SCALES)
+    if i in (0, len(SCALES)):
+        return float("nan")
+    part = (np.log(0.1) - np.log(errors[i - 1])) / np.log(errors[i] / errors[i - 1])
+    return float(SCALES[i - 1] * (SCALES[i] / SCALES[i - 1]) ** part)
+
+
+@jax.jit
+def _population_errors(data: Regression, beta: Array, depth: Array) -> Array:
+    def error(alpha: Array) -> Array:
+        return jnp.sum((least_potential(MirrorMap(alpha, depth), data).beta - beta) ** 2)
+
+    return jax.lax.map(error, jnp.asarray(SCALES))
+
+
+@functools.cache
+def transitions(preset: str) -> tuple[np.ndarray, np.ndarray]:
+    """These scales by seed: for depths 2, 3, 4 at fixed samples, and samples at depth 2."""
+    counts = {"quick": (50, 60, 80)}.get(preset, (80, 100, 140, 200))
+    seeds = range({"quick": 4, "paper": 16}.get(preset, 64))
+    deep = [[largest_scales(preset, L, counts[1], s) for L in (2.0, 3.0, 4.0)] for s in seeds]
+    more = [[largest_scales(preset, 2.0, n, s) for n in counts] for s in seeds]
+    return np.asarray(deep), np.asarray(more)
+
+
+def ordered(preset: str, which: int, reverse: bool) -> Evidence:
+    """The ratio of each scale to the one before it (the one after it: `reverse`)."""
+    scales = transitions(preset)[which]
+    ratio = scales[:, 1:] / scales[:, :-1]
+    return at_least(
+        "ratio",
+        1 / ratio if reverse else ratio,
+        failed=np.isnan(ratio),
+        measured={"scales_median": [float(v) for v in np.median(scales, axis=0)]},
+        trials="pairs",
+    )
+
+
+def _transition(which: int, reverse: bool = False, **variants: Any) -> Made:
+    name = ("depth", "samples")[which]
+    symbol = ("L", "the number of samples")[which]
+    return Made(
+        f"woodworth2020.{name}",
+        "the largest alpha with E (x^T beta(inf) - x^T beta*)^2 <= 0.1 "
+        f"{'falls' if reverse else 'grows'} with {symbol}",
+        plan=lambda preset: preset,
+        look=lambda preset: ordered(preset, which, reverse),
+        source=f"{SOURCE}, figures 1 and 3; at a level and sizes of our choice",
+        provenance="memory",
+        hypotheses="sparse regression, more samples than exact recovery by least l1 norm needs",
+        **variants,
+    )
+
+
+class KernelChange(Measure):
+    """`||T(end) - T(0)||_F / ||T(0)||_F` of the tangent kernel of a two-layer linear network."""
+
+    name: ClassVar[str] = "kernel_change"
+    rotation_free: ClassVar[bool] = True
+
+    def start(self, first: View) -> Any:
+        return _factor_kernel(first)
+
+    def finish(self, ts: Any, saved: Any, last: View, fixed: Any) -> Array:
+        return jnp.linalg.norm(_factor_kernel(last) - fixed) / jnp.linalg.norm(fixed)
+
+
+def _factor_kernel(view: View) -> Array:
+    V, U1 = view.factors
+    hidden, output = U1 @ U1.T, V @ V.T
+    return jnp.kron(hidden, jnp.eye(len(output))) + jnp.kron(jnp.eye(len(hidden)), output)
+
+
+@functools.cache
+def factorization(preset: str, alpha: float) -> xr.Dataset:
+    """Flows of `M = U V^T` to a matrix of rank one and size ten, entries N(0, k^(-2 alpha))."""
+    u, v = (np.linalg.qr(np.asarray(jr.normal(jr.key(i), (4, 1))))[0] for i in (0, 1))
+    return run(
+        Sweep(
+            Regression(np.eye(4), 10 * u @ v.T),
+            Gaussian(alpha=alpha),
+            widths=[10**k for k in range(4, 4 + {"quick": 4, "paper": 6}.get(preset, 6))],
+            seeds={"quick": 32, "paper": 256}.get(preset, 1024),
+            until=until.loss_ratio(1e-16),
+            measures=[KernelChange()],
+        )
+    )
+
+
+def kernel_exponent(preset: str, alpha: float) -> Evidence:
+    """The exponent in k of the kernel's relative change."""
+    found = factorization(preset, alpha)
+    return power(
+        "exponent",
+        found.width.values,
+        found.kernel_change.transpose("width", "seed").values,
+        0.0,
+        0.02,
+        measured={"change_median": float(found.kernel_change.median())},
+        dataset=found,
+        failed=failed(found),
+        trials="trajectories",
+    )
+
+
+def _width(alpha: float = 0.5, **variants: Any) -> Made:
+    held = f"alpha^2 k^{2 * alpha:g}"
+    return Made(
+        "woodworth2020.width",
+        f"M = U V^T of width k from N(0, alpha^2): at fixed {held}, ||T(inf) - T(0)|| / ||T(0)|| "
+        "does not depend on k",
+        plan=lambda preset: preset,
+        look=lambda preset: kernel_exponent(preset, alpha),
+        rule=near,
+        source=f"{SOURCE}, section 6; derived",
+        provenance="derived",
+        hypotheses="k large; all entries of the matrix are observed",
+        **variants,
+    )
+
+
 CLAIMS = (
     _limit(mutant=_limit(1.1), control=_limit()),
     _path(mutant=_path(wrong=True), control=_path(seed=1)),
     _threshold(True, mutant=_threshold(True, 1e-2), control=_threshold(True, 2.0)),
     _threshold(False, mutant=_threshold(False, 1e-2), control=_threshold(False, 2.0)),
+    _transition(0, mutant=_transition(0, reverse=True), control=_transition(1)),
+    _transition(1, mutant=_transition(1, reverse=True), control=_transition(0)),
+    _width(mutant=_width(0.3), control=_width()),
 )

@@ -87,6 +87,16 @@ class Product(Measure):
         return saved
 
 
+class FinalProduct(Measure):
+    """The end-to-end predictor `Theta` (D, m) at the end, from the residual."""
+
+    name: ClassVar[str] = "final_product"
+    dims: ClassVar[tuple[str, ...]] = ("feature", "output")
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        return last.product
+
+
 class OffSpanDistance(Measure):
     r"""`||U2 V^T||_F` at the end: distance to the min-norm solution, off the span of the data."""
 

@@ -1,11 +1,17 @@
 """Who learns: Equinox modules, their laws of initialization, and their exact compression."""
 
-from . import charts as charts, compression as _compression, init as init  # noqa: F401
+from . import (  # noqa: F401
+    activations as activations,
+    charts as charts,
+    compression as _compression,
+    init as init,
+)
 from .base import best_fit as best_fit, compress as compress, trainable as trainable
 from .deep_linear import DeepLinear as DeepLinear
 from .diagonal_linear import DiagonalLinear as DiagonalLinear
 from .kernel import tangent_kernel as tangent_kernel
 from .mirror import MirrorMap as MirrorMap
+from .shallow import ShallowNetwork as ShallowNetwork
 from .two_layer_linear import (
     TwoLayerLinear as TwoLayerLinear,
     fits as fits,

@@ -1,7 +1,7 @@
 """Figures of trajectories and sweeps; nothing here integrates anything."""
 
 from .report import write_report as write_report
-from .style import save_figure as save_figure, style as style
+from .style import ramp as ramp, save_figure as save_figure, style as style
 from .sweep import (
     distance_against_width as distance_against_width,
     loss_against_envelope as loss_against_envelope,

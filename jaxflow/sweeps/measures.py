@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ..data import Regression
 from ..dynamics.measures import (
+    FinalProduct as FinalProduct,
     ImbalanceDrift as ImbalanceDrift,
     InSpanDistance as InSpanDistance,
     LogExcess as LogExcess,

@@ -36,11 +36,11 @@ class Drawing:
     """How networks are drawn. Hashable: what has to be equal to share a compiled program.
 
     `mode` is "full"; "compressed"; or "rotated", which has no array of the size of D.
-    `width_free`: the width is an array. `key` is the implementation of the keys.
+    `bucketed`: the width is an array. `key` is the implementation of the keys.
     """
 
     mode: str
-    width_free: bool
+    bucketed: bool
     arguments: tuple[tuple[str, Any], ...]
     key: Any
 
@@ -113,15 +113,17 @@ def groups(sweep: Sweep, cells: list[Cell], seeds: np.ndarray) -> list[Group]:
         arrays, rest = eqx.partition(law, eqx.is_array)
         known = isinstance(law, Initialization)
         arguments = dict(cell.arguments)
-        free = (
-            known
-            and type(law).width_free
-            and how != "full"
-            and arguments.get("width", 0) >= cell.data.rank + cell.data.outputs
+        sized = known and how != "full" and "width" in arguments
+        bucket = law.bucket(arguments["width"], cell.data) if sized else None
+        width = 0.0 if bucket is None else float(arguments.pop("width"))
+        arguments.update(bucket or {})
+        turned = how != "rotated" or (known and law.rotates)
+        drawing = Drawing(
+            how if turned else "compressed",
+            bucket is not None,
+            tuple(sorted(arguments.items())),
+            jr.key_impl(sweep.key),
         )
-        width = float(arguments.pop("width")) if free else 0.0
-        drawn = how if known or how == "full" else "compressed"
-        drawing = Drawing(drawn, free, tuple(sorted(arguments.items())), jr.key_impl(sweep.key))
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arrays))
         static = jax.tree.structure(law), shapes, tuple(map(str, jax.tree.leaves(rest)))
         member = drawing, static, id(cell.data)
@@ -161,7 +163,7 @@ def problem(drawing: Drawing, data: Regression) -> Regression:
 def draw_one(drawing: Drawing, data: Regression, row: Rows) -> Any:
     """The network of one row."""
     arguments = dict(drawing.arguments)
-    if drawing.width_free:
+    if drawing.bucketed:
         arguments["width"] = row.width.astype(data.X.dtype)
     key = jr.wrap_key_data(row.key, impl=drawing.key)
     if drawing.mode == "full":
@@ -179,13 +181,17 @@ def _draw(drawing: Drawing, data: Regression, rows: Rows, count: Any) -> PyTree:
     def one(arrays: Any) -> Any:
         return draw_one(drawing, data, eqx.combine(arrays, rest))
 
-    if drawing.width_free:
-        return jax.vmap(one)(arrays)
     first = jax.tree.map(lambda leaf: leaf[0], arrays)
-    law, key = eqx.combine(first, rest).law, jr.wrap_key_data(first.key, impl=drawing.key)
-    shapes = eqx.filter_eval_shape(lambda: law(key, data, **dict(drawing.arguments)))
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-    side_by_side = math.gcd(len(rows.width), 2 ** int(np.log2(np.clip(DRAW_BYTES // size, 1, 32))))
+    total = len(rows.width)
+    if drawing.bucketed:
+        most = DRAW_BYTES // _bytes(eqx.filter_eval_shape(one, first))
+        if total <= most:
+            return jax.vmap(one)(arrays)
+    else:
+        law, key = eqx.combine(first, rest).law, jr.wrap_key_data(first.key, impl=drawing.key)
+        drawn = eqx.filter_eval_shape(lambda: law(key, data, **dict(drawing.arguments)))
+        most = DRAW_BYTES // _bytes(drawn)
+    side_by_side = math.gcd(total, 2 ** int(np.log2(np.clip(most, 1, 32))))
     return by_groups(one, arrays, count, side_by_side)
 
 

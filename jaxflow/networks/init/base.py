@@ -18,6 +18,16 @@ class Initialization(eqx.Module):
     # Whether `compressed` and `rotated` make no array of the size of the width, and take an array
     # for it that is known to be at least m + r: one program then serves all such widths.
     width_free: ClassVar[bool] = False
+    # Whether there is a rotated form: of predictors that are linear in the inputs.
+    rotates: ClassVar[bool] = True
+
+    def bucket(self, width: int, data: Regression) -> dict[str, Any] | None:
+        """Arguments beside which the width may be an array: one program serves all that share them.
+
+        None where every width needs a program of its own.
+        """
+        free = type(self).width_free and width >= data.rank + data.outputs
+        return {} if free else None
 
     def __call__(self, key: PRNGKeyArray, data: Regression, *_: Any, **arguments: Any) -> Any:
         raise NotImplementedError

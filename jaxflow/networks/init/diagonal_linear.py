@@ -1,18 +1,18 @@
 """The initialization of the diagonal linear network."""
 
 import math
+from typing import ClassVar
 
-import equinox as eqx
 import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...data import Regression
 from ..diagonal_linear import DiagonalLinear
-from .base import positive
+from .base import Initialization, positive
 
 
-class Diagonal(eqx.Module):
+class Diagonal(Initialization):
     r"""`u = v = alpha shape`, so that `beta = 0`; with a `skip`, `w = 0`. Nothing is random.
 
     **Arguments:** the scale `alpha` > 0; the `depth` L >= 2, any real number; `shape`, positive
@@ -22,6 +22,7 @@ class Diagonal(eqx.Module):
     **Source:** Woodworth et al. (COLT 2020), section 4; Zhou and Ge (ICML 2023).
     """
 
+    rotates: ClassVar[bool] = False
     alpha: float | Float[Array, ""] = 1.0
     depth: float | Float[Array, ""] = 2.0
     shape: Float[Array, " D"] | None = None

@@ -1,0 +1,144 @@
+"""Laws of weights and biases: how they are drawn, and expectations under them."""
+
+import abc
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+from scipy.integrate import quad_vec
+
+from .base import positive
+
+
+class Law(eqx.Module):
+    """A symmetric law of real numbers. A law of one's own has `sample`, `density` and `support`."""
+
+    @abc.abstractmethod
+    def sample(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float[Array, "..."]:
+        """Independent draws."""
+
+    def vectors(self, key: PRNGKeyArray, size: int, dtype: Any) -> Float[Array, " size"]:
+        """A vector of R^size: independent entries, unless the law says otherwise."""
+        return self.sample(key, (size,), dtype)
+
+    def density(self, x: np.ndarray) -> np.ndarray:
+        """The probability density at x."""
+        raise ValueError(f"{type(self).__name__} has no density: use one that has, like Uniform.")
+
+    @property
+    def support(self) -> float:
+        """The least a with |x| <= a for all draws; may be infinite."""
+        return math.inf
+
+    def expect(self, g: Callable[[float], Any], breaks: Sequence[float] = ()) -> np.ndarray:
+        """`E g(x)`, by adaptive quadrature, cut at zero and at the `breaks` of g."""
+        inside = sorted({abs(float(b)) for b in breaks if 0 < abs(b) < self.support})
+        points = [-b for b in reversed(inside)] + [0.0] + inside
+
+        def weighted(x: float) -> Any:
+            return np.asarray(g(x)) * float(self.density(np.asarray(x)))
+
+        value, error = quad_vec(
+            weighted, -self.support, self.support, points=points, epsabs=1e-300, epsrel=1e-13
+        )
+        if not np.all(np.isfinite(value)) or np.max(error) > 1e-6 * np.max(np.abs(value)):
+            raise ValueError(
+                f"An expectation under {self} does not exist, or quadrature does not find it: use "
+                "a law with lighter tails."
+            )
+        return value
+
+    def radius(self, g: Callable[[float], Any], size: int, breaks: Sequence[float] = ()) -> Any:
+        """`E g(|x|)` of a vector x of R^size whose direction is uniform."""
+        if size == 1:
+            return self.expect(lambda x: g(abs(x)), breaks)
+        raise ValueError(
+            f"The directions of vectors with {type(self).__name__} entries are not uniform: use "
+            "Normal or Sphere weights in more than one dimension."
+        )
+
+
+class Uniform(Law):
+    """Uniform on `[-bound, bound]`."""
+
+    bound: float | Float[Array, ""] = 1.0
+
+    def __check_init__(self):
+        positive("bound", self.bound)
+
+    def sample(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float[Array, "..."]:
+        return jnp.asarray(self.bound, dtype) * jr.uniform(key, shape, dtype, -1, 1)
+
+    def density(self, x: np.ndarray) -> np.ndarray:
+        return np.where(np.abs(x) <= float(self.bound), 0.5 / float(self.bound), 0.0)
+
+    @property
+    def support(self) -> float:
+        return float(self.bound)
+
+
+class Normal(Law):
+    """`N(0, std^2)`."""
+
+    std: float | Float[Array, ""] = 1.0
+
+    def __check_init__(self):
+        positive("std", self.std)
+
+    def sample(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float[Array, "..."]:
+        return jnp.asarray(self.std, dtype) * jr.normal(key, shape, dtype)
+
+    def density(self, x: np.ndarray) -> np.ndarray:
+        s = float(self.std)
+        return np.exp(-0.5 * (x / s) ** 2) / (s * math.sqrt(2 * math.pi))
+
+    def radius(self, g: Callable[[float], Any], size: int, breaks: Sequence[float] = ()) -> Any:
+        chi = 2 ** (1 - size / 2) / math.gamma(size / 2)
+        s = float(self.std)
+
+        def weighted(x: float) -> Any:  # the law of |x| s, from that of a number of either sign
+            r = abs(x) / s
+            normal = math.exp(-0.5 * r**2) / math.sqrt(2 * math.pi)
+            return (
+                np.asarray(g(abs(x)))
+                * 0.5
+                * chi
+                * r ** (size - 1)
+                * math.exp(-0.5 * r**2)
+                / (normal)
+            )
+
+        return self.expect(weighted, breaks)
+
+
+class Sphere(Law):
+    """Vectors uniform on the sphere of this `size`; one number is `size` or `-size`."""
+
+    size: float | Float[Array, ""] = 1.0
+
+    def __check_init__(self):
+        positive("size", self.size)
+
+    def sample(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float[Array, "..."]:
+        return jnp.asarray(self.size, dtype) * jr.rademacher(key, shape, dtype)
+
+    def vectors(self, key: PRNGKeyArray, size: int, dtype: Any) -> Float[Array, " size"]:
+        if size == 1:
+            return self.sample(key, (1,), dtype)
+        x = jr.normal(key, (size,), dtype)
+        return jnp.asarray(self.size, dtype) * x / jnp.linalg.norm(x)
+
+    @property
+    def support(self) -> float:
+        return float(self.size)
+
+    def expect(self, g: Callable[[float], Any], breaks: Sequence[float] = ()) -> np.ndarray:
+        return 0.5 * (np.asarray(g(float(self.size))) + np.asarray(g(-float(self.size))))
+
+    def radius(self, g: Callable[[float], Any], size: int, breaks: Sequence[float] = ()) -> Any:
+        return np.asarray(g(float(self.size)))

@@ -1,0 +1,85 @@
+"""The initialization of the network of one hidden layer."""
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, PRNGKeyArray
+
+from ...data import Regression
+from ..activations import ReLU
+from ..shallow import ShallowNetwork
+from .base import Initialization, whole
+from .laws import Law, Uniform
+
+
+class Shallow(Initialization):
+    r"""Independent hidden units: `f(x) = sum_i s_i v_i phi(<w_i, x> + b_i)`.
+
+    **Arguments:** the law of the `weights` w and of the `biases` b, both of size 1; that of the
+    `outputs` v; and
+
+    - `parametrization`: "standard", where v has its law times `h^(-1/2)` and s = 1, so that the
+      tangent kernel is h times that of the output layer, but for O(1); or "ntk", where
+      `s = h^(-1/2)` and all layers contribute.
+    - `antisymmetric`: two copies of h units, `f = (f_1 - f_2) / sqrt(2)`, so that f = 0 at the
+      start and the tangent kernel is the same. The network then has 2 h units.
+    - `activation`, default a ReLU whose kink is rounded off over 1e-4; `output_only`: only v
+      moves; `intercept`: an output bias c, zero at the start, which adds 1 to the tangent kernel.
+
+    A unit's draw depends on the key and its number alone, not on the width.
+
+    **Source:** Jin and Montufar (JMLR 2023), sections 2 and 3.
+    """
+
+    weights: Law = Uniform(1.0)
+    biases: Law = Uniform(2.0)
+    outputs: Law = Uniform(1.0)
+    parametrization: Literal["standard", "ntk"] = eqx.field(default="standard", static=True)
+    antisymmetric: bool = eqx.field(default=True, static=True)
+    activation: Callable[[Array], Array] = ReLU(smoothing=1e-4)
+    output_only: bool = eqx.field(default=False, static=True)
+    intercept: bool = eqx.field(default=False, static=True)
+
+    def __check_init__(self):
+        if self.parametrization not in ("standard", "ntk"):
+            raise ValueError(
+                f'parametrization must be "standard" or "ntk", got {self.parametrization!r}.'
+            )
+
+    rotates: ClassVar[bool] = False
+
+    def bucket(self, width: int, data: Regression) -> dict[str, Any]:
+        """Room for the next power of four: five programs serve the widths 40 ... 20,480."""
+        return {"room": 4 ** math.ceil(math.log(max(whole(width, 1, ""), 2), 4))}
+
+    def __call__(
+        self, key: PRNGKeyArray, data: Regression, *, width: Any, room: int | None = None
+    ) -> ShallowNetwork:
+        h = whole(width, 1, "") if room is None else width
+        D, m, dtype, units = data.features, data.outputs, data.X.dtype, room or h
+
+        def unit(i: Array) -> tuple[Array, Array, Array]:
+            a, b, c = jr.split(jr.fold_in(key, i), 3)
+            bias, outs = self.biases.sample(b, (), dtype), self.outputs.sample(c, (m,), dtype)
+            return self.weights.vectors(a, D, dtype), bias, outs
+
+        W, b, v = jax.vmap(unit)(jnp.arange(units))
+        V, h = v.T, jnp.asarray(h, dtype)
+        there = (jnp.arange(units) < h).astype(dtype)
+        if self.parametrization == "standard":
+            V, scale = V / jnp.sqrt(h), there
+        else:
+            scale = there / jnp.sqrt(h)
+        if self.antisymmetric:
+            W, b = jnp.concatenate([W, W]), jnp.concatenate([b, b])
+            V = jnp.concatenate([V, -V], axis=1)
+            scale = jnp.concatenate([scale, scale]) / jnp.sqrt(jnp.asarray(2, dtype))
+        c = jnp.zeros(m, dtype) if self.intercept else None
+        return ShallowNetwork(
+            W, b, V, c, scale=scale, activation=self.activation, output_only=self.output_only
+        )

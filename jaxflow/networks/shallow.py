@@ -1,0 +1,103 @@
+"""The network of one hidden layer, of any activation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from ..data import Regression
+from .activations import ReLU
+from .base import best_fit
+
+
+class ShallowNetwork(eqx.Module):
+    r"""`f(x) = sum_i s_i v_i phi(<w_i, x> + b_i) + c`.
+
+    The scales s do not move: 1 in the standard parametrization, whose v are drawn of size
+    `h^(-1/2)`, and `h^(-1/2)` in the NTK parametrization; a unit of scale zero is none.
+
+    **Arguments:**
+
+    - `W`: shape `(h, D)`; `b`: shape `(h,)`; `V`: shape `(m, h)`.
+    - `c`: shape `(m,)`, or None for a network without.
+    - `scale`: s, shape `(h,)`, or one number for all; default 1.
+    - `activation`: phi, entry by entry; default `ReLU()`.
+    - `output_only`: whether only V and c move. The flow is then linear.
+
+    **Raises:** `ValueError` if the shapes do not fit.
+    """
+
+    W: Float[Array, "h D"]
+    b: Float[Array, " h"]
+    V: Float[Array, "m h"]
+    c: Float[Array, " m"] | None
+    scale: Float[Array, " h"]
+    activation: Callable[[Array], Array]
+    output_only: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        W: Any,
+        b: Any,
+        V: Any,
+        c: Any = None,
+        *,
+        scale: Any = 1.0,
+        activation: Callable[[Array], Array] | None = None,
+        output_only: bool = False,
+    ):
+        self.W, self.b, self.V, self.c = W, b, V, c
+        dtype = jnp.result_type(W)
+        self.scale = jnp.broadcast_to(jnp.asarray(scale, dtype), jnp.shape(b))
+        self.activation = ReLU() if activation is None else activation
+        self.output_only = output_only
+
+    def __check_init__(self):
+        W, b, V = map(jnp.shape, (self.W, self.b, self.V))
+        c = V[-2:-1] if self.c is None else jnp.shape(self.c)[-1:]
+        if len(W) < 2 or len(V) < 2 or W[-2:-1] != b[-1:] or V[-1:] != b[-1:] or c != V[-2:-1]:
+            raise ValueError(
+                "ShallowNetwork needs W of shape (h, D), b of shape (h,), V of shape (m, h) and c "
+                f"of shape (m,), got {W}, {b}, {V} and {None if self.c is None else c}."
+            )
+
+    def __call__(self, x: Float[Array, " D"]) -> Float[Array, " m"]:
+        out = self.V @ self.features(x)
+        return out if self.c is None else out + self.c
+
+    def features(self, x: Float[Array, " D"]) -> Float[Array, " h"]:
+        """`s phi(W x + b)`: what the output layer sees."""
+        return self.scale * self.activation(self.W @ x + self.b)
+
+    @property
+    def width(self) -> int:
+        """h, the number of hidden units, with those of scale zero."""
+        return self.W.shape[-2]
+
+    def trainable(self) -> PyTree[bool]:
+        """The filter mask of what the flow moves: all weights, or those of the output layer."""
+        every = eqx.tree_at(
+            lambda network: [network.W, network.b, network.V, network.scale],
+            self,
+            [not self.output_only, not self.output_only, True, False],
+        )
+        # An activation may have arrays of its own: they are part of the function, not weights.
+        none = jax.tree.map(lambda _: False, self.activation)
+        every = eqx.tree_at(lambda network: network.activation, every, none)
+        return every if self.c is None else eqx.tree_at(lambda network: network.c, every, True)
+
+
+@best_fit.register
+def _(network: ShallowNetwork, data: Regression):
+    D, m = network.W.shape[-1], network.V.shape[-2]
+    if (D, m) != (data.features, data.outputs):
+        raise ValueError(
+            f"The network maps R^{D} to R^{m}, but the data has {data.features} features and "
+            f"{data.outputs} targets: draw it with init(key, data, width=...)."
+        )
+    # Samples with the same input get the same prediction: at best, the mean of their targets.
+    same = jnp.all(data.X[:, None] == data.X[None], axis=-1).astype(data.Y.dtype)
+    return (same @ data.Y) / jnp.sum(same, axis=1, keepdims=True)
