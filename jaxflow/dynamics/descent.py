@@ -6,9 +6,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 import optax
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..data import Regression
 from .flow import optimal_loss
@@ -32,10 +33,12 @@ def gradient_descent(
     until: Until | None = None,
     measures: Sequence[Measure] = (),
     loss: Any = None,
+    batch: int | None = None,
+    key: PRNGKeyArray | None = None,
     saves: int = SAVES,
     dt: float | None = None,
 ) -> Solution:
-    r"""Full-batch descent of any Equinox module, `theta <- theta + update(grad L(theta))`.
+    r"""Descent of any Equinox module, `theta <- theta + update(grad L(theta))`.
 
     Time is the cumulative learning rate: after k steps of a constant rate, `t = k learning_rate`,
     and plain gradient descent converges to `gradient_flow` at that time as the rate goes to 0.
@@ -48,6 +51,9 @@ def gradient_descent(
       the trace, so that another rate does not retrace; or a ready-made transformation with `dt`.
     - `learning_rate`: a number, or a schedule `step -> rate`.
     - `steps`: number of steps at most.
+    - `batch`: samples of a step, drawn without replacement; default all. Their loss is scaled by
+      `n / batch`, so that its mean is L and rates mean the same.
+    - `key`: of the batches, a JAX key; default `jax.random.key(0)`.
     - `saves`: number of saved times: step 0 and logarithmically spaced steps up to the last.
     - `dt`: time that a step of a ready-made transformation takes.
 
@@ -76,9 +82,12 @@ def gradient_descent(
         raise ValueError(f"steps must be at least 1, got {steps}.")
     if saves < 2:
         raise ValueError(f"saves must be at least 2, got {saves}.")
+    if batch is not None and not 1 <= batch <= data.samples:
+        raise ValueError(f"batch must lie in 1 ... {data.samples} samples, got {batch}.")
     loss = SquaredLoss() if loss is None else loss
     rule, chosen = as_arrays(until, dtype), as_arrays(named(measures), dtype)
-    return _descend(network, data, optimizer, clock, rule, chosen, loss, steps, saves)
+    key = jr.key(0) if key is None else key
+    return _descend(network, data, optimizer, clock, rule, chosen, loss, steps, saves, batch, key)
 
 
 def save_steps(steps: int, saves: int) -> np.ndarray:
@@ -107,6 +116,8 @@ def _descend(
     loss: Any,
     steps: int,
     saves: int,
+    batch: int | None,
+    key: PRNGKeyArray,
 ) -> Solution:
     form: Any = Parameters.build(network, data, loss)
     start = form.start(network)
@@ -118,7 +129,11 @@ def _descend(
     fixed = [measure.start(first) for measure in measures]
 
     def step(carry: _Carry) -> _Carry:
-        gradient = jax.grad(form.excess)(carry.parameters)
+        if batch is None or batch == data.samples:
+            gradient = jax.grad(form.excess)(carry.parameters)
+        else:
+            rows = jr.choice(jr.fold_in(key, carry.step), data.samples, (batch,), replace=False)
+            gradient = jax.grad(form.batch_loss)(carry.parameters, rows)
         updates, state = transform.update(gradient, carry.optimizer, carry.parameters)
         parameters = eqx.apply_updates(carry.parameters, updates)
         rate = clock(carry.step) if callable(clock) else clock

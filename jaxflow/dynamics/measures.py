@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
@@ -95,6 +96,23 @@ class FinalProduct(Measure):
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
         return last.product
+
+
+class Predictions(Measure):
+    """What the network says at chosen points (k, D), at the end: shape (k, m)."""
+
+    name: ClassVar[str] = "predictions"
+    dims: ClassVar[tuple[str, ...]] = ("point", "output")
+    points: Float[Array, "k D"]
+
+    def __init__(self, points: Any):
+        points = jnp.asarray(points)
+        if points.ndim != 2:
+            raise ValueError(f"points must have shape (k, D), got {points.shape}.")
+        self.points = points
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        return jax.vmap(last.network)(self.points)
 
 
 class OffSpanDistance(Measure):

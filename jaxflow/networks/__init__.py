@@ -9,7 +9,7 @@ from . import (  # noqa: F401
 from .base import best_fit as best_fit, compress as compress, trainable as trainable
 from .deep_linear import DeepLinear as DeepLinear
 from .diagonal_linear import DiagonalLinear as DiagonalLinear
-from .kernel import tangent_kernel as tangent_kernel
+from .kernel import cross_kernel as cross_kernel, tangent_kernel as tangent_kernel
 from .mirror import MirrorMap as MirrorMap
 from .shallow import ShallowNetwork as ShallowNetwork
 from .two_layer_linear import (

@@ -15,6 +15,7 @@ from ..dynamics.measures import (
     LogExcess as LogExcess,
     Measure as Measure,
     OffSpanDistance as OffSpanDistance,
+    Predictions as Predictions,
     Product as Product,
     Times as Times,
     WeightGrowth as WeightGrowth,

@@ -11,12 +11,21 @@ from .bias import (
     min_norm_condition as min_norm_condition,
     off_span_overlap as off_span_overlap,
 )
+from .breakpoints import (
+    Breakpoints as Breakpoints,
+    breakpoints as breakpoints,
+    delta_slope_velocity as delta_slope_velocity,
+    flat_directions as flat_directions,
+    initial_density as initial_density,
+    roughness as roughness,
+)
 from .closed_forms import (
     saxe as saxe,
     saxe_time as saxe_time,
     scalar as scalar,
     scalar_residual as scalar_residual,
 )
+from .curvature_penalty import zeta as zeta
 from .deep_linear import (
     balanced_level as balanced_level,
     deep_mode_time as deep_mode_time,
@@ -38,11 +47,14 @@ from .interpolation import (
     least_potential as least_potential,
 )
 from .kernel import (
+    hessian as hessian,
+    hessian_product as hessian_product,
     least_decay as least_decay,
     sharpness as sharpness,
     tangent_kernel as tangent_kernel,
 )
 from .lambda_balanced import Gram as Gram, lambda_balanced as lambda_balanced
+from .linearized import LinearizedFlow as LinearizedFlow
 from .matrix_sensing import entropic_limit as entropic_limit
 from .max_margin import (
     Separator as Separator,
@@ -60,3 +72,13 @@ from .rates import (
     limit_rate as limit_rate,
     rate_bound as rate_bound,
 )
+from .splines import (
+    Interpolant as Interpolant,
+    adjusted as adjusted,
+    adjustment as adjustment,
+    interpolant as interpolant,
+    network_limit as network_limit,
+    polyharmonic as polyharmonic,
+    spline as spline,
+)
+from .wide_kernel import infinite_width_kernel as infinite_width_kernel

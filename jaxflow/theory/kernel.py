@@ -17,6 +17,31 @@ def least_decay(network: Any, data: Regression) -> Float[Array, ""]:
     return 2 * jnp.linalg.eigvalsh(tangent_kernel(network, data))[0]
 
 
+def _gradient(network: Any, data: Regression) -> tuple[Any, Float[Array, " P"]]:
+    """The gradient of the loss as a function of all parameters in a row, and these."""
+    parameters, rest = eqx.partition(network, trainable(network))
+    flat, unravel = jax.flatten_util.ravel_pytree(parameters)
+
+    def loss(flat: Array) -> Array:
+        return 0.5 * jnp.sum((data.Y - jax.vmap(eqx.combine(unravel(flat), rest))(data.X)) ** 2)
+
+    return jax.grad(loss), flat
+
+
+def hessian(network: Any, data: Regression) -> Float[Array, "P P"]:
+    """The Hessian of `L = 1/2 ||Y - f(X)||_F^2`, parameters in the order of the leaves."""
+    gradient, flat = _gradient(network, data)
+    return jax.jacfwd(gradient)(flat)
+
+
+def hessian_product(
+    network: Any, data: Regression, direction: Float[Array, " P"]
+) -> Float[Array, " P"]:
+    """The Hessian times a direction, without the matrix."""
+    gradient, flat = _gradient(network, data)
+    return jax.jvp(gradient, (flat,), (direction,))[1]
+
+
 def sharpness(network: Any, data: Regression, *, steps: int = 32) -> Float[Array, ""]:
     r"""The largest eigenvalue of the Hessian of `L = 1/2 ||Y - f(X)||_F^2` in the parameters.
 
@@ -27,13 +52,7 @@ def sharpness(network: Any, data: Regression, *, steps: int = 32) -> Float[Array
 
     **Returns:** the sharpness, in 1/time: gradient descent of rate eta is stable below `2 / eta`.
     """
-    parameters, rest = eqx.partition(network, trainable(network))
-    flat, unravel = jax.flatten_util.ravel_pytree(parameters)
-
-    def loss(flat: Array) -> Array:
-        return 0.5 * jnp.sum((data.Y - jax.vmap(eqx.combine(unravel(flat), rest))(data.X)) ** 2)
-
-    gradient = jax.grad(loss)
+    gradient, flat = _gradient(network, data)
     k = min(steps, flat.size)
     v = jnp.cos(jnp.arange(1, flat.size + 1, dtype=flat.dtype))  # in no special direction
     V = jnp.zeros((k, flat.size), flat.dtype).at[0].set(v / jnp.linalg.norm(v))

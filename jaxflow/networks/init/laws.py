@@ -35,17 +35,21 @@ class Law(eqx.Module):
         """The least a with |x| <= a for all draws; may be infinite."""
         return math.inf
 
+    @property
+    def reach(self) -> float:
+        """Where quadrature may stop: what lies beyond has no digit of any expectation."""
+        return self.support
+
     def expect(self, g: Callable[[float], Any], breaks: Sequence[float] = ()) -> np.ndarray:
         """`E g(x)`, by adaptive quadrature, cut at zero and at the `breaks` of g."""
-        inside = sorted({abs(float(b)) for b in breaks if 0 < abs(b) < self.support})
+        end = self.reach
+        inside = sorted({abs(float(b)) for b in breaks if 0 < abs(b) < end})
         points = [-b for b in reversed(inside)] + [0.0] + inside
 
         def weighted(x: float) -> Any:
             return np.asarray(g(x)) * float(self.density(np.asarray(x)))
 
-        value, error = quad_vec(
-            weighted, -self.support, self.support, points=points, epsabs=1e-300, epsrel=1e-13
-        )
+        value, error = quad_vec(weighted, -end, end, points=points, epsabs=1e-300, epsrel=1e-12)
         if not np.all(np.isfinite(value)) or np.max(error) > 1e-6 * np.max(np.abs(value)):
             raise ValueError(
                 f"An expectation under {self} does not exist, or quadrature does not find it: use "
@@ -97,21 +101,17 @@ class Normal(Law):
         s = float(self.std)
         return np.exp(-0.5 * (x / s) ** 2) / (s * math.sqrt(2 * math.pi))
 
+    @property
+    def reach(self) -> float:
+        return 13 * float(self.std)
+
     def radius(self, g: Callable[[float], Any], size: int, breaks: Sequence[float] = ()) -> Any:
-        chi = 2 ** (1 - size / 2) / math.gamma(size / 2)
+        # The density of the length over that of a number of either sign.
+        ratio = 2 ** (-size / 2) / math.gamma(size / 2) * math.sqrt(2 * math.pi)
         s = float(self.std)
 
-        def weighted(x: float) -> Any:  # the law of |x| s, from that of a number of either sign
-            r = abs(x) / s
-            normal = math.exp(-0.5 * r**2) / math.sqrt(2 * math.pi)
-            return (
-                np.asarray(g(abs(x)))
-                * 0.5
-                * chi
-                * r ** (size - 1)
-                * math.exp(-0.5 * r**2)
-                / (normal)
-            )
+        def weighted(x: float) -> Any:
+            return np.asarray(g(abs(x))) * ratio * (abs(x) / s) ** (size - 1)
 
         return self.expect(weighted, breaks)
 

@@ -28,7 +28,7 @@ class Shallow(Initialization):
       `s = h^(-1/2)` and all layers contribute.
     - `antisymmetric`: two copies of h units, `f = (f_1 - f_2) / sqrt(2)`, so that f = 0 at the
       start and the tangent kernel is the same. The network then has 2 h units.
-    - `activation`, default a ReLU whose kink is rounded off over 1e-4; `output_only`: only v
+    - `activation`, default a ReLU whose kink is rounded off over 1e-3; `output_only`: only v
       moves; `intercept`: an output bias c, zero at the start, which adds 1 to the tangent kernel.
 
     A unit's draw depends on the key and its number alone, not on the width.
@@ -41,7 +41,7 @@ class Shallow(Initialization):
     outputs: Law = Uniform(1.0)
     parametrization: Literal["standard", "ntk"] = eqx.field(default="standard", static=True)
     antisymmetric: bool = eqx.field(default=True, static=True)
-    activation: Callable[[Array], Array] = ReLU(smoothing=1e-4)
+    activation: Callable[[Array], Array] = ReLU(smoothing=1e-3)
     output_only: bool = eqx.field(default=False, static=True)
     intercept: bool = eqx.field(default=False, static=True)
 
@@ -54,8 +54,9 @@ class Shallow(Initialization):
     rotates: ClassVar[bool] = False
 
     def bucket(self, width: int, data: Regression) -> dict[str, Any]:
-        """Room for the next power of four: five programs serve the widths 40 ... 20,480."""
-        return {"room": 4 ** math.ceil(math.log(max(whole(width, 1, ""), 2), 4))}
+        """Room for the next power of four, and beyond 4,096 of two, where room is what costs."""
+        power = (whole(width, 1, "") - 1).bit_length()
+        return {"room": 2 ** (power if power > 12 else 2 * math.ceil(power / 2))}
 
     def __call__(
         self, key: PRNGKeyArray, data: Regression, *, width: Any, room: int | None = None
