@@ -217,12 +217,14 @@ def verify(
 
     chosen = _checked(plan)
     verdicts: list[Verdict] = []
-    total = sum(len(claims.find(name)) for name in chosen)
+    order = [claim.id for name in chosen for claim in claims.find(name)]
+    total = len(order)
     with Clock() as clock, out.status(f"0 of {total} claims") as status:
         for verdict in _checked(lambda: claims.verify_all(chosen, preset=preset, jobs=jobs)):
             verdicts.append(verdict)
             out.print(verdict_panel(verdict))
             status.update(f"{len(verdicts)} of {total} claims")
+    verdicts.sort(key=lambda verdict: order.index(verdict.id))  # as asked, not as they came in
     settings = {"preset": preset, "claims": chosen}
     if json_path is not None:
         _keep(lambda: _write_json(json_path, verdicts, settings))

@@ -1,6 +1,7 @@
 """Where breakpoints are: the weight of curvature in the implicit bias of wide shallow networks."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from ..networks.init import Normal, Shallow, Sphere, Uniform
 from .wide_kernel import upper_moments
 
 
-def zeta(init: Shallow, x: ArrayLike, *, features: int = 1) -> np.ndarray:
+def zeta(init: Shallow, x: ArrayLike | float, *, features: int = 1) -> np.ndarray:
     r"""zeta, by which the implicit bias weighs curvature: `min int g''(x)^2 / zeta(x) dx`.
 
     For the ReLU, with w and b independent and symmetric,
@@ -28,7 +29,7 @@ def zeta(init: Shallow, x: ArrayLike, *, features: int = 1) -> np.ndarray:
     - two normal laws: `2 s_w^3 s_b^3 / (pi (s_b^2 + x^2 s_w^2)^2)`; with d features proportional to
       `(s_b^2 + c^2 s_w^2)^(-(d + 3) / 2)`;
 
-    else by truncated moments, or quadrature.
+    alike for the powers; else by truncated moments, or quadrature.
 
     **Arguments:** the law `init`, and the points `x`, any shape.
 
@@ -39,14 +40,12 @@ def zeta(init: Shallow, x: ArrayLike, *, features: int = 1) -> np.ndarray:
     """
     m, leak = kink(init)
     x = np.asarray(x, float)
-    known = _closed(init, x, features) if m == 1 else None
+    known = _closed(init, x, m, features)
     if known is None and features == 1 and isinstance(init.biases, Uniform):
         known = _truncated(init, x, m)
     if known is None:
-        known = np.vectorize(lambda at: _quadrature(init, float(at), m, features), otypes=[float])(
-            x
-        )
-    return (1 - leak) ** 2 * known
+        known = _quadrature(init, x, m, features)
+    return np.asarray((1 - leak) ** 2 * known)
 
 
 def kink(init: Shallow) -> tuple[int, float]:
@@ -62,24 +61,24 @@ def kink(init: Shallow) -> tuple[int, float]:
     )
 
 
-def _closed(init: Shallow, x: np.ndarray, features: int) -> np.ndarray | None:
-    w, b = init.weights, init.biases
+def _closed(init: Shallow, x: np.ndarray, m: int, features: int) -> Any:
+    w, b, k = init.weights, init.biases, 2 * m + 1
     if isinstance(w, Sphere) and isinstance(b, Uniform):
         s, a = float(w.size), float(b.bound)
-        return np.where(np.abs(x) <= a / s, s**3 / (2 * a), 0.0)
+        return np.where(np.abs(x) <= a / s, s**k / (2 * a), 0.0)
     if isinstance(w, Uniform) and isinstance(b, Uniform) and features == 1:
         aw, ab = float(w.bound), float(b.bound)
-        far = np.maximum(np.abs(x), ab / aw)
-        return np.where(np.abs(x) <= ab / aw, aw**3 / (8 * ab), ab**3 / (8 * aw * far**4))
+        last = ab / np.maximum(np.abs(x), ab / aw)
+        return last ** (k + 1) / ((k + 1) * 2 * aw * ab)
     if isinstance(w, Normal) and isinstance(b, Normal):
         sw, sb, d = float(w.std), float(b.std), features
-        moment = 2**1.5 * math.gamma((d + 3) / 2) / math.gamma(d / 2)
-        size = sw**3 * moment / (sb * math.sqrt(2 * math.pi))
-        return size * (1 + (x * sw / sb) ** 2) ** (-(d + 3) / 2)
+        moment = 2 ** (k / 2) * math.gamma((d + k) / 2) / math.gamma(d / 2)
+        size = sw**k * moment / (sb * math.sqrt(2 * math.pi))
+        return size * (1 + (x * sw / sb) ** 2) ** (-(d + k) / 2)
     return None
 
 
-def _truncated(init: Shallow, x: np.ndarray, m: int) -> np.ndarray:
+def _truncated(init: Shallow, x: np.ndarray, m: int) -> Any:
     """`E |W|^(2 m + 1) 1(|W x| <= a) / (2 a)`."""
     a = float(init.biases.support)
     limit = a / np.where(x == 0, 1e-300, np.abs(x))
@@ -87,11 +86,18 @@ def _truncated(init: Shallow, x: np.ndarray, m: int) -> np.ndarray:
     return (below[0] - below[1]) / a
 
 
-def _quadrature(init: Shallow, x: float, m: int, features: int) -> float:
+def _quadrature(init: Shallow, x: np.ndarray, m: int, features: int) -> np.ndarray:
     b = init.biases
 
-    def weighted(r: float) -> Any:
-        return r ** (2 * m + 1) * float(b.density(np.asarray(r * x)))
+    def at(x: np.ndarray, breaks: Sequence[float]) -> np.ndarray:
+        def weighted(r: float) -> Any:
+            return r ** (2 * m + 1) * np.asarray(b.density(r * x))
 
-    breaks = [b.support / abs(x)] if x != 0 and math.isfinite(b.support) else []
-    return float(init.weights.radius(weighted, features, breaks))
+        return np.asarray(init.weights.radius(weighted, features, breaks))
+
+    if not math.isfinite(b.support):
+        return at(x, ())
+    # Each point has a break of its own, where |w| x leaves the support.
+    edges = [[b.support / abs(p)] if p != 0 else [] for p in x.ravel()]
+    values = [float(at(np.asarray(p), e)) for p, e in zip(x.ravel(), edges, strict=True)]
+    return np.reshape(values, x.shape)

@@ -204,8 +204,9 @@ class _Weighted:
         return [math.comb(self.m, i) * (-1.0) ** i * x ** (self.m - i) for i in range(self.m + 1)]
 
     def _breaks(self) -> np.ndarray:
+        """Where zeta may have a kink: at zero, and where the breakpoints of all units reach."""
         edge = self.init.biases.support / self.init.weights.support
-        return np.array([-edge, edge]) if np.isfinite(edge) and edge > 0 else np.zeros(0)
+        return np.array([-edge, 0.0, edge]) if np.isfinite(edge) and edge > 0 else np.zeros(1)
 
 
 def _reach(init: Shallow, data: Regression) -> None:

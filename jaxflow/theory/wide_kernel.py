@@ -159,7 +159,7 @@ def _truncated(law: Any, s: np.ndarray, t: np.ndarray, k: int) -> np.ndarray:
     return out
 
 
-def upper_moments(law: Any, lower: np.ndarray, most: int) -> list[np.ndarray]:
+def upper_moments(law: Any, lower: Any, most: int) -> list[Any]:
     """`E b^k 1(b > lower)` for k = 0 ... most."""
     if isinstance(law, Uniform):
         a = float(law.bound)
@@ -173,6 +173,7 @@ def upper_moments(law: Any, lower: np.ndarray, most: int) -> list[np.ndarray]:
         for k in range(2, most + 1):
             out.append(s**2 * ((k - 1) * out[k - 2] + lower ** (k - 1) * density))
         return out[: most + 1]
+    lower = np.asarray(lower, float)
     cuts, index = np.unique(lower, return_inverse=True)
     every = [
         law.expect(lambda b, c=c: float(b > c) * b ** np.arange(most + 1), [abs(c)]) for c in cuts

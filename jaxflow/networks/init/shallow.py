@@ -71,7 +71,7 @@ class Shallow(Initialization):
 
         W, b, v = jax.vmap(unit)(jnp.arange(units))
         V, h = v.T, jnp.asarray(h, dtype)
-        there = (jnp.arange(units) < h).astype(dtype)
+        there = (jnp.arange(units, dtype=dtype) < h).astype(dtype)
         if self.parametrization == "standard":
             V, scale = V / jnp.sqrt(h), there
         else:
