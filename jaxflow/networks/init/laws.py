@@ -14,7 +14,6 @@ from scipy.integrate import quad_vec
 
 from .base import positive
 
-
 FAR = (1e6, 1e12)  # between these x times an integrand that has an integral falls
 
 
