@@ -33,7 +33,7 @@ from .base import Evidence
 from .decide import near
 from .gather import at_least, at_most, failed, power
 from .kinds import Made
-from .wide import LINE, SQUARE, WIDTHS, cloud, errors, points
+from .wide import SEEDS, WIDTHS, cloud, distances, line, points, square
 
 SOURCE = "Jin and Montufar (JMLR 2023)"
 TOLERANCE = 0.08  # of exponents
@@ -47,8 +47,8 @@ LAWS = {
 @functools.cache
 def to_spline(preset: str, law: str, penalty: str) -> np.ndarray:
     """Distances to the spline of the penalty of another law, or the same: (widths, seeds)."""
-    data = adjusted(LAWS[law], LINE)
-    return errors(LAWS[law], data, spline(data, LAWS[penalty]), preset)
+    data = adjusted(LAWS[law], line())
+    return distances(LAWS[law], data, spline(data, LAWS[penalty]), WIDTHS[preset], SEEDS[preset])
 
 
 def exponent(preset: str, values: np.ndarray, predicted: float) -> Evidence:
@@ -92,7 +92,7 @@ ACTIVATIONS: dict[str, Any] = {
 def to_kernel(preset: str, activation: str) -> np.ndarray:
     """Distances to the interpolant of the infinite-width kernel, on data as they are."""
     law = dataclasses.replace(LAWS["uniform"], activation=ACTIVATIONS[activation])
-    return errors(law, LINE, network_limit(law, LINE), preset)
+    return distances(law, line(), network_limit(law, line()), WIDTHS[preset], SEEDS[preset])
 
 
 def _kernel(activation: str, predicted: float = -0.5, **variants: Any) -> Made:
@@ -113,8 +113,8 @@ def _kernel(activation: str, predicted: float = -0.5, **variants: Any) -> Made:
 def to_polyharmonic(preset: str, features: int) -> np.ndarray:
     """Distances to the polyharmonic spline."""
     law = LAWS["sign"]
-    data = adjusted(law, SQUARE if features == 2 else cloud(features))
-    return errors(law, data, polyharmonic(data), preset)
+    data = adjusted(law, square() if features == 2 else cloud(features))
+    return distances(law, data, polyharmonic(data), WIDTHS[preset], SEEDS[preset])
 
 
 def _polyharmonic(features: int, predicted: float = -0.5, **variants: Any) -> Made:
@@ -149,13 +149,13 @@ def filters(preset: str) -> np.ndarray:
     """The bound over the gap, for networks, times, and targets: one mode each, and of all modes."""
     law, ratios = LAWS["uniform"], []
     for seed in range({"quick": 4, "paper": 16}.get(preset, 64)):
-        network = law(jr.key(seed), LINE, width=1000)
-        K = np.asarray(tangent_kernel(network, LINE))
+        network = law(jr.key(seed), line(), width=1000)
+        K = np.asarray(tangent_kernel(network, line()))
         levels, basis = np.linalg.eigh(K)
         ts = np.geomspace(0.1 / levels[-1], 100 / levels[0], 193)
         ts = np.sort(np.concatenate([ts, 2.5128624 / levels]))  # where the filters differ most
-        for y in (*basis.T, np.asarray(LINE.Y)[:, 0]):
-            found = np.asarray(_followed(network, Regression(LINE.X, y), jnp.asarray(ts)))
+        for y in (*basis.T, np.asarray(line().Y)[:, 0]):
+            found = np.asarray(_followed(network, Regression(line().X, y), jnp.asarray(ts)))
             for t, f in zip(ts, found, strict=True):
                 gap = np.linalg.norm(f - K @ np.linalg.solve(K + np.eye(len(y)) / t, y))
                 ratios.append(filter_gap() * np.linalg.norm(y) / max(float(gap), 1e-300))
@@ -180,13 +180,13 @@ def _filter(times: float = 1.0, **variants: Any) -> Made:
 
 def descended(preset: str, adaptive: bool) -> Evidence:
     """Where minibatch descent ends, against where the flow ends."""
-    law, at, distances = LAWS["sign"], points(LINE), []
+    law, at, distances = LAWS["sign"], points(line()), []
     for seed in range({"quick": 2, "paper": 8}.get(preset, 16)):
-        network = law(jr.key(seed), LINE, width=200)
-        flow = LinearizedFlow(network, LINE)
+        network = law(jr.key(seed), line(), width=200)
+        flow = LinearizedFlow(network, line())
         end = gradient_descent(
             network,
-            LINE,
+            line(),
             optax.adam if adaptive else optax.sgd,
             learning_rate=1e-3 if adaptive else 0.2 / float(flow.levels[-1]),
             steps={"quick": 100_000}.get(preset, 400_000),
@@ -247,12 +247,12 @@ def trained(preset: str, parametrization: Any) -> xr.Dataset:
     few, many = {"quick": (6, 48), "paper": (20, 100)}.get(preset, (50, 200))
     return run(
         Sweep(
-            adjusted(law, LINE),
+            adjusted(law, line()),
             law,
             widths=TRAINED[preset],
             seeds=few if parametrization == "ntk" else many,
             until=until.loss_ratio(1e-10),
-            measures=[Movement(), Predictions(points(LINE))],
+            measures=[Movement(), Predictions(points(line()))],
             rtol=1e-6,
         )
     )
@@ -300,8 +300,8 @@ def flowed(preset: str, predicted: float) -> Evidence:
     """The exponent of the distance to the spline, all layers trained."""
     found = trained(preset, "standard")
     law = Shallow(weights=Sphere())
-    data = adjusted(law, LINE)
-    gap = found.predictions.values - spline(data, law)(points(LINE))
+    data = adjusted(law, line())
+    gap = found.predictions.values - spline(data, law)(points(line()))
     return power(
         "exponent",
         found.width.values,

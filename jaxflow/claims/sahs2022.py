@@ -18,7 +18,7 @@ from .base import Evidence
 from .decide import near
 from .gather import at_most, number, power
 from .kinds import Made
-from .wide import LINE
+from .wide import line
 
 SOURCE = "Sahs et al. (Frontiers in AI, 2022)"
 STD_W, STD_B, STD_V = 0.8, 1.3, 1.0
@@ -32,7 +32,7 @@ def densities(preset: str, scale: float) -> Evidence:
     width = {"quick": 100_000, "paper": 1_000_000}.get(preset, 4_000_000)
     bins, worst = 20, []
     for seed in range(4):
-        found = breakpoints(NORMAL(jr.key(seed), LINE, width=width))
+        found = breakpoints(NORMAL(jr.key(seed), line(), width=width))
         xi, mu = np.asarray(found.xi), np.asarray(found.mu) * np.sqrt(width)
         spread = np.sqrt(STD_B**2 + STD_W**2 * xi**2)
         first = stats.cauchy.cdf(xi, scale=scale * STD_B / STD_W)
@@ -70,9 +70,11 @@ def flown(preset: str) -> list[tuple[ShallowNetwork, ShallowNetwork, bool]]:
     law = Shallow(weights=Normal(1.0), biases=Normal(1.0), outputs=Normal(1.0), activation=ReLU())
     triples = []
     for seed in range(seeds):
-        network = law(jr.key(seed), LINE, width=1024)
+        network = law(jr.key(seed), line(), width=1024)
         rule = until.loss_ratio(1e-16)
-        end = gradient_flow(network, LINE, until=rule, rtol=1e-9, solver="implicit", max_steps=500)
+        end = gradient_flow(
+            network, line(), until=rule, rtol=1e-9, solver="implicit", max_steps=500
+        )
         triples.append((network, end.network, bool(end.result == Result.stopped)))
     return triples
 
@@ -108,10 +110,10 @@ def flatness(preset: str, at_the_end: bool) -> Evidence:
         if not whole:
             continue
         network = end if at_the_end else start
-        moved = jax.vmap(functools.partial(hessian_product, network, LINE))(
+        moved = jax.vmap(functools.partial(hessian_product, network, line()))(
             flat_directions(network, np.arange(32))
         )
-        size = jnp.max(jnp.linalg.norm(moved, axis=1)) / sharpness(network, LINE)
+        size = jnp.max(jnp.linalg.norm(moved, axis=1)) / sharpness(network, line())
         sizes.append(float(size))
     return at_most("curvature_over_sharpness", sizes, 1e-7, trials="networks")
 

@@ -1,6 +1,7 @@
 """What claims about wide shallow networks share: data sets, and closed forms of many widths."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -18,12 +19,19 @@ WIDTHS = {
     "paper": tuple(40 * 2**k for k in range(10)),
     "large": tuple(40 * 2**k for k in range(12)),
 }
-# The data sets of the paper's code.
-LINE = Regression(np.arange(-2.0, 3.0)[:, None], np.array([1.5, 0.5, 1.5, 0.5, 1.5]))
-SQUARE = Regression(
-    np.array([[-1.0, -1], [1, 1], [0, 0], [-1, 1], [1, -1]]),
-    np.array([1.5, 1.5, 0.5, -0.5, -0.5]),
-)
+
+
+@functools.cache
+def line() -> Regression:
+    """Five points of a line, from the paper's code."""
+    return Regression(np.arange(-2.0, 3.0)[:, None], np.array([1.5, 0.5, 1.5, 0.5, 1.5]))
+
+
+@functools.cache
+def square() -> Regression:
+    """Five points of the plane, from the paper's code."""
+    X = np.array([[-1.0, -1], [1, 1], [0, 0], [-1, 1], [1, -1]])
+    return Regression(X, np.array([1.5, 1.5, 0.5, -0.5, -0.5]))
 
 
 @functools.cache
@@ -50,16 +58,18 @@ def _limits(law: Shallow, data: Regression, at: Any, keys: Any, width: Any, room
     return jax.lax.map(one, keys)
 
 
-def errors(law: Shallow, data: Regression, reference: Any, preset: str) -> np.ndarray:
+def distances(
+    law: Shallow, data: Regression, reference: Any, widths: Sequence[int], seeds: int
+) -> np.ndarray:
     """RMS distance of trained networks to a `reference(points)`, (widths, seeds).
 
     Their output layer is trained, to the end: by the closed form, which is exact there.
     """
     at, rows = points(data), []
     expected = reference(at)
-    for width in WIDTHS[preset]:
+    for width in widths:
         room, size = law.bucket(width, data)["room"], jnp.asarray(float(width))
-        keys = jr.split(jr.fold_in(jr.key(7), width), SEEDS[preset])
+        keys = jr.split(jr.fold_in(jr.key(7), width), seeds)
         found = np.asarray(_limits(law, data, jnp.asarray(at), keys, size, room))
         rows.append(np.sqrt(np.mean((found - expected) ** 2, axis=(1, 2))))
     return np.asarray(rows)
