@@ -11,11 +11,15 @@ from .claims import (
 )
 from .data import Regression as Regression
 from .dynamics import (
+    CentralFlow as CentralFlow,
+    ConstrainedTrajectory as ConstrainedTrajectory,
     ExponentialLoss as ExponentialLoss,
     Implicit as Implicit,
     LogisticLoss as LogisticLoss,
     Measure as Measure,
+    PredictedDynamics as PredictedDynamics,
     Result as Result,
+    Rule as Rule,
     Solution as Solution,
     SquaredLoss as SquaredLoss,
     gradient_descent as gradient_descent,

@@ -12,5 +12,11 @@ from .losses import (
     SquaredLoss as SquaredLoss,
 )
 from .measures import Measure as Measure
+from .rules import (
+    CentralFlow as CentralFlow,
+    ConstrainedTrajectory as ConstrainedTrajectory,
+    PredictedDynamics as PredictedDynamics,
+    Rule as Rule,
+)
 from .solution import Result as Result, Solution as Solution
 from .view import View as View

@@ -17,6 +17,7 @@ from .formulations import Parameters
 from .formulations.base import all_finite
 from .losses import SquaredLoss
 from .measures import Measure, named
+from .rules import Descent, Rule
 from .settings import SAVES, as_arrays
 from .solution import Result, Solution
 from .until import Until
@@ -26,68 +27,111 @@ from .view import View
 def gradient_descent(
     network: Any,
     data: Regression,
-    optimizer: Callable[..., optax.GradientTransformation] | optax.GradientTransformation,
+    optimizer: Callable[..., optax.GradientTransformation] | optax.GradientTransformation | Rule,
     *,
     learning_rate: Any = None,
+    momentum: Any = None,
+    nesterov: bool = False,
     steps: int,
     until: Until | None = None,
     measures: Sequence[Measure] = (),
     loss: Any = None,
     batch: int | None = None,
+    label_noise: Any = None,
     key: PRNGKeyArray | None = None,
-    saves: int = SAVES,
+    saves: int | Sequence[int] = SAVES,
+    midpoints: bool = False,
     dt: float | None = None,
 ) -> Solution:
     r"""Descent of any Equinox module, `theta <- theta + update(grad L(theta))`.
 
-    Time is the cumulative learning rate: after k steps of a constant rate, `t = k learning_rate`,
-    and plain gradient descent converges to `gradient_flow` at that time as the rate goes to 0.
-    (With momentum beta, the matching flow time is `t / (1 - beta)`.) There is no `1/n` in L.
+    Time is the cumulative learning rate, over `1 - momentum`: after k steps of a constant rate
+    `t = k learning_rate / (1 - momentum)`, and descent converges to `gradient_flow` at that time as
+    the rate goes to 0. There is no `1/n` in L.
 
     **Arguments:**
 
     - `network`, `data`, `until`, `measures`, `loss`: as in `gradient_flow`.
     - `optimizer`: an Optax factory such as `optax.sgd`, called as `optimizer(learning_rate)` inside
-      the trace, so that another rate does not retrace; or a ready-made transformation with `dt`.
+      the trace, so that another rate does not retrace; a ready-made transformation with `dt`; or
+      a `Rule`, such as `jf.CentralFlow()`, that models descent of this learning rate.
     - `learning_rate`: a number, or a schedule `step -> rate`.
+    - `momentum`, `nesterov`: for factories that take them, as `optax.sgd` does.
     - `steps`: number of steps at most.
     - `batch`: samples of a step, drawn without replacement; default all. Their loss is scaled by
       `n / batch`, so that its mean is L and rates mean the same.
-    - `key`: of the batches, a JAX key; default `jax.random.key(0)`.
-    - `saves`: number of saved times: step 0 and logarithmically spaced steps up to the last.
+    - `label_noise`: standard deviation of what is added to the targets, anew in every step.
+    - `key`: of batches and noise, a JAX key; default `jax.random.key(0)`.
+    - `saves`: number of saved times: step 0 and logarithmically spaced steps up to the last; or
+      increasing steps of your own, the last of them at most `steps`.
+    - `midpoints`: read off saved values halfway to the next step, where oscillations cancel.
     - `dt`: time that a step of a ready-made transformation takes.
 
-    **Returns:** a `Solution`; `stats["steps"]` counts the steps taken. A loss that stops being
-    finite ends the run with `Result.not_finite`.
+    **Returns:** a `Solution`; `stats["steps"]` counts the steps taken. Weights that stop being
+    finite end the run with `Result.diverged`, at that step.
 
     **Raises:** `ValueError` for rates, step counts or shapes that cannot be used.
     """
-    if isinstance(optimizer, optax.GradientTransformation):
-        if dt is None or learning_rate is not None:
+    dtype = data.X.dtype
+    ready = isinstance(optimizer, optax.GradientTransformation)
+    if ready:
+        if dt is None or learning_rate is not None or momentum is not None:
             raise ValueError(
                 "A ready-made transformation needs dt=, the time one step takes, and no "
-                "learning_rate; or pass the factory itself, e.g. optax.sgd."
+                "learning_rate or momentum; or pass the factory itself, e.g. optax.sgd."
             )
-        clock: Any = dt
     elif learning_rate is None or dt is not None:
         raise ValueError("Pass learning_rate= with an optimizer factory such as optax.sgd.")
-    else:
-        clock = learning_rate
-    dtype = data.X.dtype
+    clock: Any = dt if ready else learning_rate
     if not callable(clock):
-        if not isinstance(clock, jax.core.Tracer) and not (np.isfinite(clock) and clock > 0):
-            raise ValueError(f"The time of a step must be positive and finite, got {clock}.")
-        clock = jnp.asarray(clock, dtype)
+        clock = _number("The time of a step", clock, dtype)
+    if isinstance(optimizer, Rule) and (
+        callable(clock) or momentum is not None or batch is not None or label_noise is not None
+    ):
+        raise ValueError(
+            f"{type(optimizer).__name__} models full-batch descent of one constant rate: give it "
+            "no schedule, momentum, batch or label_noise."
+        )
+    if nesterov and momentum is None:
+        raise ValueError("nesterov needs momentum=.")
+    if momentum is not None:
+        if not isinstance(momentum, jax.core.Tracer) and not 0 <= momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), got {momentum}.")
+        momentum = jnp.asarray(momentum, dtype)
+    if label_noise is not None:
+        label_noise = _number("label_noise", label_noise, dtype)
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}.")
-    if saves < 2:
-        raise ValueError(f"saves must be at least 2, got {saves}.")
+    if isinstance(saves, int):
+        if saves < 2:
+            raise ValueError(f"saves must be at least 2, got {saves}.")
+        at = save_steps(steps, saves)
+    else:
+        at = np.asarray(saves)
+        if len(at) < 1 or at[0] < 0 or np.any(np.diff(at) <= 0) or at[-1] > steps:
+            raise ValueError(f"saves must be increasing steps in 0 ... {steps}.")
     if batch is not None and not 1 <= batch <= data.samples:
         raise ValueError(f"batch must lie in 1 ... {data.samples} samples, got {batch}.")
-    loss = SquaredLoss() if loss is None else loss
-    rule, chosen = as_arrays(until, dtype), as_arrays(named(measures), dtype)
-    key = jr.key(0) if key is None else key
-    return _descend(network, data, optimizer, clock, rule, chosen, loss, steps, saves, batch, key)
+    plan = Plan(
+        optimizer=optimizer,
+        clock=clock,
+        momentum=momentum,
+        label_noise=label_noise,
+        key=jr.key(0) if key is None else key,
+        until=as_arrays(until, dtype),
+        measures=as_arrays(named(measures), dtype),
+        loss=SquaredLoss() if loss is None else loss,
+        nesterov=nesterov,
+        batch=None if batch == data.samples else batch,
+        midpoints=midpoints,
+    )
+    return _descend(network, data, plan, at, steps)
+
+
+def _number(name: str, value: Any, dtype: Any) -> Array:
+    if not isinstance(value, jax.core.Tracer) and not (np.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be positive and finite, got {value}.")
+    return jnp.asarray(value, dtype)
 
 
 def save_steps(steps: int, saves: int) -> np.ndarray:
@@ -105,69 +149,104 @@ class _Carry(eqx.Module):
     finite: Array
 
 
+class Plan(eqx.Module):
+    """What a descent is, but for its network and data: numbers are arrays, and retrace nothing."""
+
+    optimizer: Any
+    clock: Any
+    momentum: Array | None
+    label_noise: Array | None
+    key: PRNGKeyArray
+    until: Until | None
+    measures: tuple[Measure, ...]
+    loss: Any
+    nesterov: bool
+    batch: int | None
+    midpoints: bool
+
+    def rule(self) -> Rule:
+        """How a step is made."""
+        if isinstance(self.optimizer, Rule):
+            return self.optimizer
+        if isinstance(self.optimizer, optax.GradientTransformation):
+            return Descent(self.optimizer)
+        if self.momentum is None:
+            return Descent(self.optimizer(self.clock))
+        more = {"nesterov": True} if self.nesterov else {}
+        return Descent(self.optimizer(self.clock, momentum=self.momentum, **more))
+
+    def gradient(self, form: Parameters, step: Array) -> Any:
+        """The gradient of the loss of this step's batch, as a function of the parameters."""
+        if self.batch is None and self.label_noise is None:
+            return jax.grad(form.excess)
+        data, key = form.data, jr.fold_in(self.key, step)
+        X, Y = data.X, data.Y
+        if self.batch is not None:
+            rows = jr.choice(key, data.samples, (self.batch,), replace=False)
+            X, Y = X[rows], Y[rows]
+        if self.label_noise is not None:
+            Y = Y + self.label_noise * jr.normal(jr.fold_in(key, 1), Y.shape, Y.dtype)
+        return jax.grad(lambda parameters: form.batch_loss(parameters, X, Y))
+
+
 @eqx.filter_jit
-def _descend(
-    network: Any,
-    data: Regression,
-    optimizer: Any,
-    clock: Any,
-    until: Until | None,
-    measures: tuple[Measure, ...],
-    loss: Any,
-    steps: int,
-    saves: int,
-    batch: int | None,
-    key: PRNGKeyArray,
-) -> Solution:
-    form: Any = Parameters.build(network, data, loss)
+def _descend(network: Any, data: Regression, plan: Plan, at: Any, steps: int) -> Solution:
+    form: Any = Parameters.build(network, data, plan.loss)
     start = form.start(network)
     first = View(form, start, network)
     dtype = data.X.dtype
-    transform = (
-        optimizer if isinstance(optimizer, optax.GradientTransformation) else optimizer(clock)
-    )
+    rule, until, measures = plan.rule(), plan.until, plan.measures
     fixed = [measure.start(first) for measure in measures]
+    slow = 1 if plan.momentum is None else 1 - plan.momentum
+
+    def lasts(step: Array) -> Array:
+        rate = plan.clock(step) if callable(plan.clock) else plan.clock
+        return jnp.asarray(rate, dtype) / slow
 
     def step(carry: _Carry) -> _Carry:
-        if batch is None or batch == data.samples:
-            gradient = jax.grad(form.excess)(carry.parameters)
-        else:
-            rows = jr.choice(jr.fold_in(key, carry.step), data.samples, (batch,), replace=False)
-            gradient = jax.grad(form.batch_loss)(carry.parameters, rows)
-        updates, state = transform.update(gradient, carry.optimizer, carry.parameters)
-        parameters = eqx.apply_updates(carry.parameters, updates)
-        rate = clock(carry.step) if callable(clock) else clock
-        t = carry.t + jnp.asarray(rate, dtype)
+        parameters, state = rule.step(
+            form,
+            carry.parameters,
+            carry.optimizer,
+            plan.clock,
+            plan.gradient(form, carry.step),
+        )
+        t = carry.t + lasts(carry.step)
         view = View(form, parameters, network)
         met = jnp.asarray(False) if until is None else until(t, view, first) <= 0
         return _Carry(carry.step + 1, t, parameters, state, met, all_finite(parameters))
 
     def save(carry: _Carry, goal: Array) -> tuple[_Carry, Any]:
         carry = jax.lax.while_loop(lambda c: (c.step < goal) & ~c.met & c.finite, step, carry)
-        view = View(form, carry.parameters, network)
-        saved = [m.update(carry.t, view, f) for m, f in zip(measures, fixed, strict=True)]
-        return carry, (carry.t, view.log_excess, saved)
+        t, parameters = carry.t, carry.parameters
+        if plan.midpoints:
+            after = step(carry)
+            t = 0.5 * (t + after.t)
+            parameters = jax.tree.map(lambda a, b: 0.5 * (a + b), parameters, after.parameters)
+        view = View(form, parameters, network)
+        saved = [m.update(t, view, f) for m, f in zip(measures, fixed, strict=True)]
+        return carry, (t, view.log_excess, saved)
 
     carry = _Carry(
         jnp.asarray(0),
         jnp.zeros((), dtype),
         start,
-        transform.init(start),
+        rule.start(form, start, plan.clock),
         jnp.asarray(False),
         jnp.asarray(True),
     )
-    carry, (ts, log_excess, saved) = jax.lax.scan(
-        save, carry, jnp.asarray(save_steps(steps, saves))
-    )
+    carry, (ts, log_excess, saved) = jax.lax.scan(save, carry, jnp.asarray(at))
+    # The last step of all, where saves end before it.
+    carry = jax.lax.while_loop(lambda c: (c.step < steps) & ~c.met & c.finite, step, carry)
     last = View(form, carry.parameters, network)
     end = last.network
     good = Result.finished if until is None else Result.not_stopped
     result = Result.where(carry.met, Result.stopped, good)
-    result = Result.where(carry.finite, result, Result.not_finite)
+    result = Result.where(carry.finite, result, Result.diverged)
     return Solution(
         ts=ts,
         log_excess=log_excess,
-        optimal_loss=optimal_loss(loss, form),
+        optimal_loss=optimal_loss(plan.loss, form),
         t1=carry.t,
         log_excess1=last.log_excess,
         network=end,

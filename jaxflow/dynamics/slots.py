@@ -23,11 +23,10 @@ from .formulations import Formulation
 from .formulations.base import all_finite
 from .measures import Measure
 from .settings import FlowSettings
-from .solution import RESULT_NAMES
 from .view import View
 
 RUNNING = -1
-FINISHED, STOPPED, MAX_STEPS, NOT_FINITE, NOT_STOPPED = range(len(RESULT_NAMES))
+FINISHED, STOPPED, MAX_STEPS, NOT_FINITE, NOT_STOPPED = range(5)  # a flow does not diverge
 INT = jnp.int32
 ROUND = 8  # steps between two looks at which slots are free
 

@@ -27,9 +27,14 @@ class Result(eqx.Enumeration):
         "or drop them."
     )
 
+    diverged: Any = (
+        "Descent diverged: lower the learning rate. The step at which the weights stopped being "
+        "finite is stats['steps']."
+    )
+
 
 # The integer codes of sweeps are positions in this list; -1 stands for "not run".
-RESULT_NAMES = ["finished", "stopped", "max_steps_reached", "not_finite", "not_stopped"]
+RESULT_NAMES = ["finished", "stopped", "max_steps_reached", "not_finite", "not_stopped", "diverged"]
 RESULTS = [getattr(Result, name) for name in RESULT_NAMES]
 
 

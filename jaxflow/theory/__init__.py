@@ -39,6 +39,13 @@ from .descent_rates import (
     descent_bound as descent_bound,
     kernel_range as kernel_range,
 )
+from .edge import (
+    Oscillation as Oscillation,
+    oscillation as oscillation,
+    reduced_energy as reduced_energy,
+    reduced_step as reduced_step,
+    spike_height as spike_height,
+)
 from .imbalance import Imbalance as Imbalance, imbalance as imbalance
 from .interpolation import (
     Interpolator as Interpolator,
@@ -47,7 +54,9 @@ from .interpolation import (
     least_potential as least_potential,
 )
 from .kernel import (
+    Eigenpairs as Eigenpairs,
     hessian as hessian,
+    hessian_eigenpairs as hessian_eigenpairs,
     hessian_product as hessian_product,
     least_decay as least_decay,
     sharpness as sharpness,

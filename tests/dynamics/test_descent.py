@@ -167,9 +167,9 @@ def test_stop_that_is_not_met(data, network):
 
 def test_divergence_is_a_code(data, network):
     solution = gradient_descent(network, data, sgd, learning_rate=30.0, steps=200, saves=12)
-    assert solution.result == Result.not_finite
+    assert solution.result == Result.diverged
     assert solution.stats["steps"] < 50
-    with pytest.raises(RuntimeError, match="stopped being finite"):
+    with pytest.raises(RuntimeError, match="diverged"):
         solution.check()
 
 
@@ -196,6 +196,78 @@ def test_compressed_network_descends_alike(data, optimizer):
     np.testing.assert_allclose(
         small.measures["off_span_distance"], full.measures["off_span_distance"], rtol=1e-11
     )
+
+
+@pytest.mark.parametrize("kwargs", [{"momentum": 0.9}, {"batch": 3}], ids=["momentum", "batches"])
+def test_any_width_descends_alike_for_long(kwargs):
+    problem = jf.data.gaussian(jax.random.key(1), 6, 8, 2, whiten=True)
+    wide = jf.init.Gaussian()(jax.random.key(2), problem, width=100_000)
+    ends = [
+        gradient_descent(net, problem, sgd, learning_rate=2e-3, steps=5000, saves=2, **kwargs)
+        for net in (wide, jf.compress(wide, problem))
+    ]
+    size = np.linalg.norm(ends[0].product)
+    assert np.linalg.norm(ends[0].product - ends[1].product) < 1e-12 * size
+
+
+def test_momentum_by_its_name_and_its_clock(data, network):
+    for nest, ready in ((False, momentum), (True, nesterov)):
+        a, b = (
+            gradient_descent(network, data, which, learning_rate=0.02, steps=50, saves=5, **more)
+            for which, more in ((sgd, {"momentum": 0.9, "nesterov": nest}), (ready, {}))
+        )
+        np.testing.assert_allclose(a.network.U, b.network.U, atol=1e-13)
+        np.testing.assert_allclose(a.ts, 10 * b.ts, rtol=1e-12)
+    # On that clock it is near the flow.
+    flow = gradient_flow(network, data, ts=[1.0], rtol=1e-10)
+    end = gradient_descent(
+        network, data, sgd, learning_rate=1e-5, momentum=0.9, steps=10_000, saves=2
+    )
+    assert np.linalg.norm(end.network.product - flow.product) < 1e-3
+
+
+def test_label_noise_is_of_its_size(data, network):
+    def end(seed, noise):
+        return gradient_descent(
+            network,
+            data,
+            sgd,
+            learning_rate=1e-2,
+            steps=1,
+            saves=2,
+            label_noise=noise,
+            key=jax.random.key(seed),
+        ).network.V
+
+    still = gradient_descent(network, data, sgd, learning_rate=1e-2, steps=1, saves=2).network.V
+    moved = np.stack([np.asarray(end(seed, 0.5) - still) for seed in range(200)])
+    # One step moves V by eta noise^T X U.
+    expected = 1e-2 * 0.5 * np.linalg.norm(np.asarray(data.X @ network.U), axis=0)
+    spread = moved.std(axis=0)
+    np.testing.assert_allclose(spread, np.tile(expected, (2, 1)), rtol=0.25)
+    assert np.all(np.abs(moved.mean(axis=0)) < 4 * spread / 200**0.5)
+    np.testing.assert_array_equal(end(3, 0.5), end(3, 0.5))
+
+
+def test_midpoints_and_steps_of_ones_own(data, network):
+    saves = [0, 3, 10]
+    found = gradient_descent(
+        network,
+        data,
+        sgd,
+        learning_rate=0.02,
+        steps=12,
+        saves=saves,
+        midpoints=True,
+        measures=(Product(),),
+    )
+    path = by_hand(network, data, [0.02] * 12)
+    for i, k in enumerate(saves):
+        U, V = (0.5 * (a + b) for a, b in zip(path[k], path[k + 1], strict=True))
+        np.testing.assert_allclose(found.measures["product"][i], U @ V.T, atol=1e-12)
+    np.testing.assert_allclose(found.ts, 0.02 * (np.array(saves) + 0.5), rtol=1e-12)
+    np.testing.assert_allclose(found.network.U, path[-1][0], atol=1e-12)
+    assert found.stats["steps"] == 12
 
 
 def test_any_module_any_loss(data):
@@ -271,6 +343,14 @@ def test_single_precision_stays_single(network):
         (sgd, {"steps": 5, "learning_rate": np.inf}, "positive and finite"),
         (sgd, {"steps": 0, "learning_rate": 0.1}, "steps must be"),
         (sgd, {"steps": 5, "learning_rate": 0.1, "saves": 1}, "saves must be"),
+        (sgd, {"steps": 5, "learning_rate": 0.1, "saves": [0, 6]}, "saves must be"),
+        (sgd, {"steps": 5, "learning_rate": 0.1, "saves": [2, 2]}, "saves must be"),
+        (sgd, {"steps": 5, "learning_rate": 0.1, "batch": 6}, "batch must lie"),
+        (sgd, {"steps": 5, "learning_rate": 0.0}, "positive and finite"),
+        (sgd, {"steps": 5, "learning_rate": 0.1, "momentum": 1.0}, "momentum must lie"),
+        (sgd, {"steps": 5, "learning_rate": 0.1, "nesterov": True}, "nesterov needs"),
+        (sgd, {"steps": 5, "learning_rate": 0.1, "label_noise": -1.0}, "positive and finite"),
+        (sgd(0.1), {"steps": 5, "dt": 0.1, "momentum": 0.9}, "no learning_rate or momentum"),
         (
             sgd,
             {"steps": 5, "learning_rate": 0.1, "measures": (Product(), Product())},

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from ...data import Regression
 from ...networks import best_fit, tangent_kernel, trainable
@@ -162,11 +162,12 @@ class Parameters(Formulation):
         loss = self.objective(predictions, self.goal)
         return loss - jnp.asarray(getattr(self.objective, "optimum", 0), loss.dtype)
 
-    def batch_loss(self, parameters: PyTree[Array], rows: Int[Array, " batch"]) -> Float[Array, ""]:
-        """`n / batch` times the loss of these rows: in the mean over batches, L."""
-        X, Y = self.data.X[rows], self.data.Y[rows]
+    def batch_loss(
+        self, parameters: PyTree[Array], X: Float[Array, "batch D"], Y: Float[Array, "batch m"]
+    ) -> Float[Array, ""]:
+        """`n / batch` times the loss of these samples: in the mean over batches, L."""
         predictions = jax.vmap(eqx.combine(parameters, self.frozen))(X)
-        return self.data.samples / len(rows) * self.objective(predictions, Y)
+        return self.data.samples / len(X) * self.objective(predictions, Y)
 
     def start(self, network: Any) -> PyTree[Array]:
         return _split(network)[0]

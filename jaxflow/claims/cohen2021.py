@@ -1,0 +1,65 @@
+"""Cohen, Kaur, Li, Kolter, Talwalkar: descent at the edge of stability."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from .base import Evidence
+from .edges import PRESETS, Setting, flowed, late, ran
+from .gather import at_least, at_most
+from .kinds import Made
+
+SOURCE = "Cohen, Kaur, Li, Kolter, Talwalkar (ICLR 2021)"
+
+
+def hovering(setting: Setting, height: float) -> Evidence:
+    """The sharpness halfway between steps, late, against 2 / eta."""
+    rates = np.asarray(setting.rates)[:, None]
+    gap = np.abs(late(ran("descent", setting)["sharpness"]) * rates / height - 1)
+    return at_most("relative_gap", gap.ravel(), 1e-3, trials="networks")
+
+
+def longer(preset: str) -> Setting:
+    """Late enough for the median to have settled."""
+    return dataclasses.replace(PRESETS[preset], steps=max(20000, PRESETS[preset].steps))
+
+
+def _edge(height: float = 2.0, **variants: Any) -> Made:
+    return Made(
+        "cohen2021.edge",
+        f"the median of S over the late half of descent is {height:g} / eta",
+        plan=longer,
+        look=lambda setting: hovering(setting, height),
+        source=f"{SOURCE}, section 3",
+        provenance="second-hand",
+        hypotheses="Chebyshev regression, tanh units; S at midpoints of steps; to 1e-3 relative",
+        **variants,
+    )
+
+
+def sharpened(setting: Setting, factor: float) -> Evidence:
+    """How far the sharpness rises along the gradient flow, which nothing holds back."""
+    S = flowed(setting)["sharpness"]
+    edge = 2 / np.asarray(setting.rates)[:, None]
+    return at_least("sharpness_over_edge", (S[:, :, -1] / edge).ravel(), factor, trials="networks")
+
+
+def _sharpening(factor: float = 1.0, **variants: Any) -> Made:
+    times = "" if factor == 1 else f"{factor:g} * "
+    return Made(
+        "cohen2021.sharpening",
+        f"along the gradient flow S rises from below 2 / eta to above {times}2 / eta",
+        plan=lambda preset: PRESETS[preset],
+        look=lambda setting: sharpened(setting, factor),
+        source=f"{SOURCE}, section 3.1",
+        provenance="second-hand",
+        hypotheses="Chebyshev regression, tanh units",
+        **variants,
+    )
+
+
+CLAIMS = (
+    _edge(mutant=_edge(2.01), control=_edge()),
+    _sharpening(mutant=_sharpening(100.0), control=_sharpening()),
+)

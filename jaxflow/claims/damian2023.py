@@ -1,0 +1,90 @@
+"""Damian, Nichani, Lee: self-stabilization at the edge of stability."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..theory import reduced_energy, reduced_step, spike_height
+from .base import Evidence
+from .decide import near
+from .edges import PRESETS, Setting, apart, flowed, late, ran
+from .gather import at_most, power
+from .kinds import Made
+
+SOURCE = "Damian, Nichani, Lee (ICLR 2023)"
+ALPHA, BETA = 1.0, 1.0
+STARTS = np.linspace(0.02, 0.4, 8)  # x over its standard deviation, at y = 0
+RATES = {"quick": 5, "paper": 7, "large": 9}
+
+
+@jax.jit
+def _orbit(x: Any, y: Any, eta: Any, steps: Any) -> Any:
+    """The largest y, and the largest change of the energy, of the map over a spike."""
+    first = reduced_energy(x, y, ALPHA, BETA)
+
+    def advance(_: Any, carry: Any) -> Any:
+        x, y, top, drift = carry
+        x, y = reduced_step(x, y, eta, ALPHA, BETA)
+        change = jnp.abs(reduced_energy(x, y, ALPHA, BETA) - first)
+        return x, y, jnp.maximum(top, y), jnp.maximum(drift, change)
+
+    return jax.lax.fori_loop(0, steps, advance, (x, y, y, jnp.zeros_like(x)))[2:]
+
+
+def reduced(preset: str, which: str, order: float) -> Evidence:
+    """The order in eta at which the map tends to its limit."""
+    rates = 2e-3 * 0.5 ** np.arange(RATES[preset])
+    x = jnp.asarray(STARTS * (2 * ALPHA / BETA) ** 0.5)
+    heights = np.asarray([spike_height(float(v), ALPHA, BETA) for v in x])
+    rows = []
+    for eta in rates:
+        top, drift = _orbit(x, jnp.zeros_like(x), eta, int(12 / eta))
+        rows.append(np.asarray(drift) if which == "energy" else np.abs(top / heights - 1))
+    # Each orbit has a size of its own, which says nothing about the order.
+    values = np.asarray(rows) / np.exp(np.mean(np.log(rows), axis=0))
+    return power("order", rates, values, order, 0.1, trials="orbits")
+
+
+def _reduced(which: str, order: float = 1.0, **variants: Any) -> Made:
+    what = "max |E - E(0)|" if which == "energy" else "max y / sqrt(alpha (z - log z - 1)) - 1"
+    return Made(
+        f"damian2023.{which}",
+        f"{what} ~ eta^{order:g} along x -> -(1 + eta y) x, y -> y + eta (alpha - beta x^2 / 2)",
+        plan=lambda preset: preset,
+        look=lambda preset: reduced(preset, which, order),
+        rule=near,
+        source=f"{SOURCE}, section 4; the order derived",
+        provenance="derived",
+        hypotheses="from y = 0 over one spike and the next",
+        **variants,
+    )
+
+
+def constrained(setting: Setting, model: str) -> Evidence:
+    """The distance of descent to the constrained trajectory, over that to the gradient flow."""
+    descent, flow = ran("descent", setting), flowed(setting)
+    other = ran(model, setting) if model == "constrained" else flow
+    ratio = late(apart(descent, other)) / late(apart(descent, flow))
+    return at_most("distance_over_distance_to_flow", ratio.ravel(), 0.1, trials="networks")
+
+
+def _constrained(model: str = "constrained", **variants: Any) -> Made:
+    name = {"constrained": "constrained trajectory"}.get(model, model)
+    return Made(
+        "damian2023.constrained",
+        f"||descent - {name}|| <= 0.1 ||descent - gradient flow||, late",
+        plan=lambda preset: PRESETS[preset],
+        look=lambda setting: constrained(setting, model),
+        source=f"{SOURCE}, section 3",
+        provenance="second-hand",
+        hypotheses="Chebyshev regression, tanh units; descent at midpoints of steps",
+        **variants,
+    )
+
+
+CLAIMS = (
+    *(_reduced(w, mutant=_reduced(w, 2.0), control=_reduced(w)) for w in ("energy", "spike")),
+    _constrained(mutant=_constrained("gradient flow"), control=_constrained()),
+)

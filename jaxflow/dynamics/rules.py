@@ -1,0 +1,270 @@
+"""How a step of a discrete dynamics is made. One signature: descent, and what models it."""
+
+import abc
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from ..networks.curvature import bend, generic, leading, product
+from .formulations import Parameters
+
+
+class Rule(eqx.Module):
+    """One step, `(parameters, state) -> (parameters, state)`, that takes `rate` of time."""
+
+    @abc.abstractmethod
+    def start(self, form: Parameters, parameters: PyTree[Array], rate: Any) -> PyTree:
+        """What is remembered from step to step, before the first."""
+
+    @abc.abstractmethod
+    def step(
+        self,
+        form: Parameters,
+        parameters: PyTree[Array],
+        state: PyTree,
+        rate: Float[Array, ""],
+        gradient: Callable[[PyTree[Array]], PyTree[Array]],
+    ) -> tuple[PyTree[Array], PyTree]:
+        """The next; `gradient` is that of the step's batch, `form.excess` the whole loss."""
+
+
+class Descent(Rule):
+    """An Optax transformation, which knows its own rate."""
+
+    transform: optax.GradientTransformation
+
+    def start(self, form: Parameters, parameters: PyTree[Array], rate: Any) -> PyTree:
+        return self.transform.init(parameters)
+
+    def step(
+        self, form: Parameters, parameters: Any, state: PyTree, rate: Any, gradient: Any
+    ) -> tuple[PyTree[Array], PyTree]:
+        updates, state = self.transform.update(gradient(parameters), state, parameters)
+        return eqx.apply_updates(parameters, updates), state
+
+
+def in_a_row(
+    form: Parameters, parameters: PyTree[Array]
+) -> tuple[Callable[[Array], Array], Float[Array, " P"], Callable[[Array], PyTree[Array]]]:
+    """The excess loss as a function of a vector, the parameters as one, and the way back."""
+    flat, unravel = jax.flatten_util.ravel_pytree(parameters)
+    return lambda x: form.excess(unravel(x)), flat, unravel
+
+
+class Curved(Rule):
+    """A rule that follows the leading eigenvectors of the Hessian, the last ones remembered.
+
+    **Attributes:** `unstable`, how many eigenvalues may reach 2 / eta; `iterations` of LOBPCG a
+    step, started at the last eigenvectors and one guard direction.
+    """
+
+    unstable: int = eqx.field(default=1, static=True)
+    iterations: int = eqx.field(default=3, static=True)
+
+    def __check_init__(self):
+        if self.unstable < 1 or self.iterations < 1:
+            raise ValueError("unstable and iterations must be at least 1.")
+
+    def start(self, form: Parameters, parameters: PyTree[Array], rate: Any) -> PyTree:
+        loss, flat, _ = in_a_row(form, parameters)
+        columns = min(self.unstable + 1, flat.size)
+        start = generic(flat.size, columns, flat.dtype)
+        return leading(functools.partial(product, loss, flat), start).vectors
+
+    def look(self, loss: Callable[[Array], Array], at: Array, start: Array) -> "Edge":
+        """Gradient, leading eigenpairs, and the derivatives of the eigenvalues."""
+        pairs = leading(functools.partial(product, loss, at), start, steps=self.iterations)
+        k = min(self.unstable, len(pairs.values))
+        U = pairs.vectors[:, :k]
+        rows = [jnp.stack([bend(loss, at, u, v) for v in U.T]) for u in U.T]
+        return Edge(jax.grad(loss)(at), pairs.values[:k], U, jnp.stack(rows), pairs.vectors)
+
+
+class Edge(eqx.Module):
+    """The loss near a point, as far as the edge of stability depends on it.
+
+    **Attributes:** the `gradient` (P,); `values` (k,) and vectors U (P, k), the leading eigenpairs
+    of the Hessian H; `third` (k, k, P), the gradients of `u_i^T H u_j` with U fixed, those of the
+    eigenvalues among them; `memory`, what the next step's eigenvectors are looked for from.
+    """
+
+    gradient: Float[Array, " P"]
+    values: Float[Array, " k"]
+    vectors: Float[Array, "P k"]
+    third: Float[Array, "k k P"]
+    memory: Float[Array, "P c"]
+
+
+class CentralFlow(Curved):
+    r"""The flow that the averages of descent's oscillations follow; with `rate` eta,
+
+        `theta' = -(grad L + 1/2 grad <H, Sigma>)`,
+
+    Sigma >= 0 the covariance of the oscillation, in the span of the eigenvectors of H with
+    eigenvalue 2 / eta, the least that keeps `H <= 2 / eta`. By Euler substeps of size
+    `eta / substeps`, each of which solves, for `Sigma = U X U^T` and A = `2 / eta - U^T H U` after
+    the substep,
+
+        `X >= 0,  A(X) >= 0,  <X, A(X)> = 0`.
+
+    With one eigenvalue S, `X = 2 max(0, <-grad L, grad S> + (S - 2/eta) / dt) / ||grad S||^2`.
+    Time is flow time, as of the descent that it models.
+
+    **Arguments:** `unstable`, `iterations` as in `Curved`; `substeps` a step of descent.
+
+    **Source:** Cohen, Damian, Talwalkar, Kolter, Lee (ICLR 2025), section 3.
+    """
+
+    substeps: int = eqx.field(default=4, static=True)
+
+    def __check_init__(self):
+        if self.substeps < 1:
+            raise ValueError(f"substeps must be at least 1, got {self.substeps}.")
+
+    def step(
+        self, form: Parameters, parameters: Any, state: PyTree, rate: Any, gradient: Any
+    ) -> tuple[PyTree[Array], PyTree]:
+        loss, flat, unravel = in_a_row(form, parameters)
+        dt = rate / self.substeps
+
+        def substep(_: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+            x, memory = carry
+            edge = self.look(loss, x, memory)
+            force = edge.gradient + 0.5 * jnp.einsum(
+                "ij,ijp->p", covariance(edge, rate, dt), edge.third
+            )
+            return x - dt * force, edge.memory
+
+        flat, state = jax.lax.fori_loop(0, self.substeps, substep, (flat, state))
+        return unravel(flat), state
+
+
+def covariance(
+    edge: Edge, rate: Float[Array, ""], dt: Float[Array, ""], *, iterations: int = 200
+) -> Float[Array, "k k"]:
+    r"""X of the oscillation `U X U^T`: the complementarity problem of a step of size dt.
+
+    It says that X minimizes `<B, X> + dt/4 ||sum_ij X_ij T_ij||^2` over X >= 0, with T the `third`
+    derivatives and `B_ij = 2/eta I - U^T H U + dt <T_ij, grad L>`: in closed form for one
+    eigenvalue, else by accelerated projected gradients.
+    """
+    k = len(edge.values)
+    flows = jnp.einsum("ijp,p->ij", edge.third, edge.gradient)
+    B = (2 / rate) * jnp.eye(k, dtype=edge.values.dtype) - jnp.diag(edge.values) + dt * flows
+    T = edge.third.reshape(k * k, -1)
+    M = 0.5 * dt * (T @ T.T)
+    if k == 1:
+        return jnp.where(M > 0, jax.nn.relu(-B) / jnp.where(M > 0, M, 1), 0)
+    size = jnp.linalg.norm(M)
+    size = jnp.where(size > 0, size, 1)
+
+    def project(X: Array) -> Array:
+        values, vectors = jnp.linalg.eigh(0.5 * (X + X.T))
+        return (vectors * jax.nn.relu(values)[None]) @ vectors.T
+
+    def improve(_: Any, carry: Any) -> Any:
+        X, Z, t = carry
+        new = project(Z - ((M @ Z.reshape(-1)).reshape(k, k) + B) / size)
+        # Momentum starts anew where it points uphill.
+        t = jnp.where(jnp.sum((Z - new) * (new - X)) > 0, 1, t)
+        after = 0.5 * (1 + jnp.sqrt(1 + 4 * t**2))
+        return new, new + (t - 1) / after * (new - X), after
+
+    zero = jnp.zeros((k, k), M.dtype)
+    return jax.lax.fori_loop(0, iterations, improve, (zero, zero, jnp.ones((), M.dtype)))[0]
+
+
+class ConstrainedTrajectory(Curved):
+    r"""Descent projected onto `{S <= 2 / eta, <grad L, u> = 0}`, u the leading eigenvector.
+
+    A step of descent and a few linearized projections,
+
+        `- max(0, S - 2/eta) grad S_perp / ||grad S_perp||^2 - u <u, grad L> / S`,
+
+    grad S_perp without its part along u.
+
+    **Arguments:** `iterations` as in `Curved`; `projections` a step.
+
+    **Source:** Damian, Nichani, Lee (ICLR 2023), definition 3 and appendix; the projections are
+    those of the authors' code.
+    """
+
+    projections: int = eqx.field(default=3, static=True)
+
+    def __check_init__(self):
+        if self.projections < 1 or self.unstable != 1:
+            raise ValueError("projections must be at least 1, and unstable 1.")
+
+    def step(
+        self, form: Parameters, parameters: Any, state: PyTree, rate: Any, gradient: Any
+    ) -> tuple[PyTree[Array], PyTree]:
+        loss, flat, unravel = in_a_row(form, parameters)
+        start = flat - rate * jax.grad(loss)(flat)
+        flat, state = self.project(loss, start, state, rate)
+        return unravel(flat), state
+
+    def project(
+        self, loss: Callable[[Array], Array], x: Array, memory: Array, rate: Any
+    ) -> tuple[Array, Array]:
+        """The projection of weights x, with the eigenvectors there."""
+
+        def once(_: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+            x, memory = carry
+            edge = self.look(loss, x, memory)
+            u, S = edge.vectors[:, 0], edge.values[0]
+            slope = across(edge)
+            size = slope @ slope
+            excess = jax.nn.relu(S - 2 / rate)
+            x = x - excess * jnp.where(size > 0, slope / jnp.where(size > 0, size, 1), 0)
+            # Where S <= 0 there is no minimum along u to go to.
+            along = jnp.where(S > 0, (u @ edge.gradient) / jnp.where(S > 0, S, 1), 0)
+            return x - u * along, edge.memory
+
+        return jax.lax.fori_loop(0, self.projections, once, (x, memory))
+
+
+def across(edge: Edge) -> Float[Array, " P"]:
+    """grad S without its part along the leading eigenvector."""
+    u, slope = edge.vectors[:, 0], edge.third[0, 0]
+    return slope - u * (u @ slope)
+
+
+class PredictedDynamics(ConstrainedTrajectory):
+    r"""Damian, Nichani and Lee's prediction of descent, `theta = theta_+ + v`.
+
+    theta_+ is the constrained trajectory, and v obeys, with x = <u, v>, y = <grad S_perp, v>,
+    everything at theta_+, and p what the projection of this step takes off,
+
+        `v <- v - eta (H v + u x y + x^2 / 2 grad S_perp) + p`;
+
+    to first order `p = eta delta^2 / 2 grad S_perp`,
+    `delta^2 = 2 <-grad L, grad S> / ||grad S_perp||^2`, while theta_+ is on the constraint. To be
+    started where S first reaches 2 / eta: theta_+ is then the projection of the start.
+
+    **Source:** Damian, Nichani, Lee (ICLR 2023), equations 5 and 6; as in the authors' code.
+    """
+
+    def start(self, form: Parameters, parameters: PyTree[Array], rate: Any) -> PyTree:
+        memory = super().start(form, parameters, rate)
+        loss, flat, _ = in_a_row(form, parameters)
+        return self.project(loss, flat, memory, rate)
+
+    def step(
+        self, form: Parameters, parameters: Any, state: PyTree, rate: Any, gradient: Any
+    ) -> tuple[PyTree[Array], PyTree]:
+        loss, flat, unravel = in_a_row(form, parameters)
+        at, memory = state
+        edge = self.look(loss, at, memory)
+        u, slope, v = edge.vectors[:, 0], across(edge), flat - at
+        x, y = u @ v, slope @ v
+        free = at - rate * edge.gradient
+        at, memory = self.project(loss, free, edge.memory, rate)
+        v = v - rate * (product(loss, state[0], v) + u * x * y + 0.5 * x**2 * slope) + free - at
+        return unravel(at + v), (at, memory)

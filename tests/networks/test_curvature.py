@@ -1,0 +1,75 @@
+"""Leading eigenpairs of Hessians against dense ones, on every family of networks."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import jaxflow as jf
+from jaxflow import theory
+from jaxflow.networks.activations import Tanh
+from jaxflow.networks.curvature import eigenvalue_gradient
+
+FAMILIES = {
+    "two layers": lambda key, data: jf.init.Gaussian()(key, data, width=7),
+    "deep": lambda key, data: jf.init.DeepGaussian()(key, data, width=5, depth=4),
+    "diagonal": lambda key, data: jf.init.Diagonal(0.3, 3.0)(key, data),
+    "shallow": lambda key, data: jf.init.Shallow(
+        activation=Tanh(), antisymmetric=False, parametrization="ntk"
+    )(key, data, width=30),
+    "equinox": lambda key, data: eqx.nn.MLP(data.features, 1, 6, 2, jnp.tanh, key=key),
+}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return jf.data.gaussian(jr.key(3), 8, 5, 1)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("k", [1, 3])
+def test_leading_eigenpairs_are_those_of_the_matrix(name, k, data, key):
+    network = FAMILIES[name](key, data)
+    H = np.asarray(theory.hessian(network, data))
+    levels = np.linalg.eigvalsh(H)[::-1]
+    found = theory.hessian_eigenpairs(network, data, k)
+    np.testing.assert_allclose(found.values, levels[:k], rtol=1e-8, atol=1e-8 * levels[0])
+    U = np.asarray(found.vectors)
+    np.testing.assert_allclose(U.T @ U, np.eye(k), atol=1e-8)
+    np.testing.assert_allclose(H @ U, U * np.asarray(found.values), atol=2e-5 * levels[0])
+    np.testing.assert_allclose(theory.sharpness(network, data), levels[0], rtol=1e-8)
+
+
+def test_a_warm_start_is_cheap_and_no_trap(data, key):
+    network = FAMILIES["shallow"](key, data)
+    cold = theory.hessian_eigenpairs(network, data, 2)
+    moved = cold.vectors + 1e-4 * jr.normal(key, cold.vectors.shape)
+    warm = theory.hessian_eigenpairs(network, data, 2, start=moved, steps=5)
+    np.testing.assert_allclose(warm.values, cold.values, rtol=1e-8)
+    assert warm.products == 24  # four directions, five steps and the start
+    # After a crossing the start is orthogonal to what is looked for.
+    third = theory.hessian_eigenpairs(network, data, 4).vectors[:, 2:]
+    crossed = theory.hessian_eigenpairs(network, data, 2, start=third)
+    np.testing.assert_allclose(crossed.values, cold.values, rtol=1e-8)
+
+
+def test_the_gradient_of_an_eigenvalue(data, key):
+    network = FAMILIES["two layers"](key, data)
+    parameters, rest = eqx.partition(network, eqx.is_inexact_array)
+    flat, unravel = jax.flatten_util.ravel_pytree(parameters)
+
+    def S(p):
+        return jnp.linalg.eigvalsh(theory.hessian(eqx.combine(unravel(p), rest), data))[-1]
+
+    *_, value, slope = eigenvalue_gradient(network, data)
+    np.testing.assert_allclose(value, S(flat), rtol=1e-10)
+    np.testing.assert_allclose(slope, jax.grad(S)(flat), atol=1e-7 * jnp.linalg.norm(slope))
+
+
+def test_bad_numbers_of_eigenpairs(data, key):
+    network = FAMILIES["two layers"](key, data)
+    for k in (0, 1000):
+        with pytest.raises(ValueError, match="number of parameters"):
+            theory.hessian_eigenpairs(network, data, k)
