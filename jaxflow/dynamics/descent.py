@@ -72,6 +72,87 @@ def gradient_descent(
 
     **Raises:** `ValueError` for rates, step counts or shapes that cannot be used.
     """
+    options: dict[str, Any] = {
+        "optimizer": optimizer,
+        "learning_rate": learning_rate,
+        "momentum": momentum,
+        "nesterov": nesterov,
+        "steps": steps,
+        "until": until,
+        "measures": measures,
+        "loss": loss,
+        "batch": batch,
+        "label_noise": label_noise,
+        "key": key,
+        "saves": saves,
+        "midpoints": midpoints,
+        "dt": dt,
+    }
+    return descend(network, data, descent_settings(data, **options))
+
+
+class DescentSettings(eqx.Module):
+    """What a descent is, but for its network and data: numbers are arrays, and retrace nothing."""
+
+    optimizer: Any
+    clock: Any
+    momentum: Array | None
+    label_noise: Array | None
+    key: PRNGKeyArray | None  # None: still to be given
+    steps: Array
+    saves: Array
+    until: Until | None
+    measures: tuple[Measure, ...]
+    loss: Any
+    nesterov: bool = eqx.field(static=True)
+    batch: int | None = eqx.field(static=True)
+    midpoints: bool = eqx.field(static=True)
+
+    def rule(self) -> Rule:
+        """How a step is made."""
+        if isinstance(self.optimizer, Rule):
+            return self.optimizer
+        if isinstance(self.optimizer, optax.GradientTransformation):
+            return Descent(self.optimizer)
+        if self.momentum is None:
+            return Descent(self.optimizer(self.clock))
+        more = {"nesterov": True} if self.nesterov else {}
+        return Descent(self.optimizer(self.clock, momentum=self.momentum, **more))
+
+    def gradient(self, form: Parameters, step: Array) -> Any:
+        """The gradient of the loss of this step's batch, as a function of the parameters."""
+        if self.batch is None and self.label_noise is None:
+            return jax.grad(form.excess)
+        assert self.key is not None
+        data, key = form.data, jr.fold_in(self.key, step)
+        X, Y = data.X, data.Y
+        if self.batch is not None:
+            rows = jr.choice(key, data.samples, (self.batch,), replace=False)
+            X, Y = X[rows], Y[rows]
+        if self.label_noise is not None:
+            Y = Y + self.label_noise * jr.normal(jr.fold_in(key, 1), Y.shape, Y.dtype)
+        return jax.grad(lambda parameters: form.batch_loss(parameters, X, Y))
+
+
+def descent_settings(
+    data: Regression,
+    *,
+    optimizer: Any,
+    steps: int,
+    learning_rate: Any = None,
+    momentum: Any = None,
+    nesterov: bool = False,
+    until: Until | None = None,
+    measures: Sequence[Measure] = (),
+    loss: Any = None,
+    batch: int | None = None,
+    label_noise: Any = None,
+    key: PRNGKeyArray | None = None,
+    saves: int | Sequence[int] = SAVES,
+    midpoints: bool = False,
+    dt: float | None = None,
+) -> DescentSettings:
+    """The arguments of `gradient_descent`, checked and with their defaults filled in."""
     dtype = data.X.dtype
     ready = isinstance(optimizer, optax.GradientTransformation)
     if ready:
@@ -112,12 +193,14 @@ def gradient_descent(
             raise ValueError(f"saves must be increasing steps in 0 ... {steps}.")
     if batch is not None and not 1 <= batch <= data.samples:
         raise ValueError(f"batch must lie in 1 ... {data.samples} samples, got {batch}.")
-    plan = Plan(
+    return DescentSettings(
         optimizer=optimizer,
         clock=clock,
         momentum=momentum,
         label_noise=label_noise,
         key=jr.key(0) if key is None else key,
+        steps=jnp.asarray(steps),
+        saves=jnp.asarray(at),
         until=as_arrays(until, dtype),
         measures=as_arrays(named(measures), dtype),
         loss=SquaredLoss() if loss is None else loss,
@@ -125,7 +208,6 @@ def gradient_descent(
         batch=None if batch == data.samples else batch,
         midpoints=midpoints,
     )
-    return _descend(network, data, plan, at, steps)
 
 
 def _number(name: str, value: Any, dtype: Any) -> Array:
@@ -149,48 +231,9 @@ class _Carry(eqx.Module):
     finite: Array
 
 
-class Plan(eqx.Module):
-    """What a descent is, but for its network and data: numbers are arrays, and retrace nothing."""
-
-    optimizer: Any
-    clock: Any
-    momentum: Array | None
-    label_noise: Array | None
-    key: PRNGKeyArray
-    until: Until | None
-    measures: tuple[Measure, ...]
-    loss: Any
-    nesterov: bool
-    batch: int | None
-    midpoints: bool
-
-    def rule(self) -> Rule:
-        """How a step is made."""
-        if isinstance(self.optimizer, Rule):
-            return self.optimizer
-        if isinstance(self.optimizer, optax.GradientTransformation):
-            return Descent(self.optimizer)
-        if self.momentum is None:
-            return Descent(self.optimizer(self.clock))
-        more = {"nesterov": True} if self.nesterov else {}
-        return Descent(self.optimizer(self.clock, momentum=self.momentum, **more))
-
-    def gradient(self, form: Parameters, step: Array) -> Any:
-        """The gradient of the loss of this step's batch, as a function of the parameters."""
-        if self.batch is None and self.label_noise is None:
-            return jax.grad(form.excess)
-        data, key = form.data, jr.fold_in(self.key, step)
-        X, Y = data.X, data.Y
-        if self.batch is not None:
-            rows = jr.choice(key, data.samples, (self.batch,), replace=False)
-            X, Y = X[rows], Y[rows]
-        if self.label_noise is not None:
-            Y = Y + self.label_noise * jr.normal(jr.fold_in(key, 1), Y.shape, Y.dtype)
-        return jax.grad(lambda parameters: form.batch_loss(parameters, X, Y))
-
-
 @eqx.filter_jit
-def _descend(network: Any, data: Regression, plan: Plan, at: Any, steps: int) -> Solution:
+def descend(network: Any, data: Regression, plan: DescentSettings) -> Solution:
+    """The descent of these settings."""
     form: Any = Parameters.build(network, data, plan.loss)
     start = form.start(network)
     first = View(form, start, network)
@@ -235,9 +278,9 @@ def _descend(network: Any, data: Regression, plan: Plan, at: Any, steps: int) ->
         jnp.asarray(False),
         jnp.asarray(True),
     )
-    carry, (ts, log_excess, saved) = jax.lax.scan(save, carry, jnp.asarray(at))
+    carry, (ts, log_excess, saved) = jax.lax.scan(save, carry, plan.saves)
     # The last step of all, where saves end before it.
-    carry = jax.lax.while_loop(lambda c: (c.step < steps) & ~c.met & c.finite, step, carry)
+    carry = jax.lax.while_loop(lambda c: (c.step < plan.steps) & ~c.met & c.finite, step, carry)
     last = View(form, carry.parameters, network)
     end = last.network
     good = Result.finished if until is None else Result.not_stopped

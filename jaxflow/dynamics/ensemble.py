@@ -5,14 +5,17 @@ of its time goes into bookkeeping: where the formulation allows, the loop of `sl
 same steps several times faster.
 """
 
+import dataclasses
 from typing import Any
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
 from ..data import Regression
+from .descent import DescentSettings, descend
 from .flow import horizon, solve
 from .formulations import Formulation, choose
 from .settings import FlowSettings
@@ -48,6 +51,26 @@ def flows(
     if form is None:
         return _side_by_side(networks, data, clock, settings, count, slots)
     return Loop(form, networks, clock, settings, count, slots).run()
+
+
+def descents(
+    networks: PyTree,
+    data: Regression,
+    settings: DescentSettings,
+    keys: Any,
+    count: Int[Array, ""],
+    *,
+    slots: int,
+) -> dict[str, Array]:
+    """The descents of many networks, settings and a key each; returns what `flows` does."""
+    arrays, rest = eqx.partition((networks, settings), eqx.is_array)
+
+    def one(each: Any) -> dict[str, Array]:
+        arrays, key = each
+        network, settings = eqx.combine(arrays, rest)
+        return summary(descend(network, data, dataclasses.replace(settings, key=key)))
+
+    return _counted(by_groups(one, (arrays, keys), count, slots), slots)
 
 
 def probe(
@@ -88,7 +111,7 @@ def summary(solution: Solution) -> dict[str, Array]:
         "log_excess_end": solution.log_excess1,
         "steps": solution.stats["steps"].astype(jnp.int32),
         "discrepancy": solution.stats["discrepancy"],
-        "implicit": solution.stats["implicit"].astype(jnp.int8),
+        "implicit": jnp.asarray(solution.stats.get("implicit", False)).astype(jnp.int8),
         **solution.measures,
     }
 
@@ -101,6 +124,9 @@ def _side_by_side(
     def one(network: Any) -> dict[str, Array]:
         return summary(solve(network, data, clock(network, data), settings))
 
-    out = by_groups(one, networks, count, slots)
+    return _counted(by_groups(one, networks, count, slots), slots)
+
+
+def _counted(out: dict[str, Array], slots: int) -> dict[str, Array]:
     longest = jnp.max(out["steps"].reshape(-1, slots), axis=1)
     return {**out, "lockstep": slots * jnp.sum(longest, keepdims=True)}

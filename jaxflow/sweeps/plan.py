@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ..data import Regression
+from ..dynamics.descent import DescentSettings, descent_settings
 from ..dynamics.measures import Measure
 from ..dynamics.settings import FlowSettings, flow_settings, times
 from ..dynamics.until import Until
@@ -22,17 +23,25 @@ from ..dynamics.until import Until
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One point of the grid: its coordinates, and the law, call arguments and data they mean."""
+    """One point of the grid: its coordinates, and the law, call arguments and data they mean.
+
+    `descent` are the arguments of `gradient_descent`, None for the flow.
+    """
 
     index: tuple[int, ...]
     coordinates: dict[str, Any]
     law: Any
     arguments: dict[str, Any]
     data: Regression
+    descent: dict[str, Any] | None = None
 
     def keys(self, key: PRNGKeyArray, seeds: int | np.ndarray) -> Any:
-        """One key a seed, a function of coordinates and seed alone: so many seeds, or these."""
-        text = json.dumps(self.coordinates, sort_keys=True, default=str)
+        """One key a seed, a function of coordinates and seed alone: so many seeds, or these.
+
+        Coordinates of the descent do not enter: other rates start from the same networks.
+        """
+        drawn = {n: v for n, v in self.coordinates.items() if n not in (self.descent or {})}
+        text = json.dumps(drawn, sort_keys=True, default=str)
         digest = hashlib.sha256(text.encode()).digest()
         cell_key = jr.fold_in(key, int.from_bytes(digest[:4], "little"))
         which = np.arange(seeds) if isinstance(seeds, int) else seeds
@@ -42,8 +51,12 @@ class Cell:
 _fold = jax.jit(jax.vmap(jr.fold_in, in_axes=(None, 0)))
 
 
+# Arguments of `gradient_descent` that may vary: with the others, so would the saved steps.
+STEPPED = ("learning_rate", "momentum", "nesterov", "batch", "label_noise", "optimizer")
+
+
 class Sweep:
-    r"""A plan: the flow from every network of a law, over a grid of settings and seeds.
+    r"""A plan: the flow, or descent, from every network of a law, over a grid and seeds.
 
     The key of a trajectory is a function of its cell's coordinates and its seed alone, so that no
     draw depends on chunking, order or devices, and a sweep can grow by a width or by seeds.
@@ -53,13 +66,18 @@ class Sweep:
     - `data`: a `Regression`, or, with an axis "data", a mapping from label to `Regression`.
     - `init`: a law, such as `jf.init.Gaussian()`.
     - `over`: mapping from axis to values. An axis names a field of the law ("alpha", "scale"), an
-      argument of its call ("width"), or "data" (values are labels of the mapping). `widths=[...]`
-      is shorthand for `over={"width": [...]}`.
+      argument of its call ("width"), an argument of `gradient_descent` ("learning_rate"), or
+      "data" (values are labels of the mapping). `widths=[...]` is shorthand for
+      `over={"width": [...]}`.
     - `seeds`: trajectories a cell.
     - `key`: a JAX key; default `jax.random.key(0)`.
     - `ts`: saved times, or a module `(network, data) -> times` for a clock of each
       trajectory's own; default as in `gradient_flow`. With `t1`: logarithmically spaced up
       to there.
+    - `descent`: arguments of `gradient_descent`, such as `{"optimizer": optax.sgd, "steps": 5000}`:
+      descent instead of the flow. It ends by its steps, needs no `ts` or `t1`, and saves at the
+      same steps everywhere. Batches and noise are of each trajectory's own key; cells that differ
+      in the descent alone share networks, batches and noise.
     - `until`, `measures`, `loss`, `formulation`, `solver`, `rtol`, `max_steps`: as in
       `gradient_flow`; "auto" chooses the solver for every block and kind of network, by a sample.
     - `chunk`: trajectories solved side by side on a device; default up to 64 on CPU, where few
@@ -67,7 +85,8 @@ class Sweep:
     - `block`: trajectories solved, stored and recorded as one; default up to 16,384 on CPU, fewer
       where they are large. What an interrupted sweep loses is a block or two.
     - `compress`: integrate the exactly equivalent narrower network where there is one, and draw it
-      directly where its law is known: a width of 10^9 then costs what m + r costs.
+      directly where its law is known: a width of 10^9 then costs what m + r costs. Descent is
+      compressed under `optax.sgd`, also with momentum and batches, and else run in full.
 
     **Raises:** `ValueError` for an axis that names nothing, an empty axis, or settings that no
     trajectory could use.
@@ -85,6 +104,7 @@ class Sweep:
         ts: Any = None,
         t1: float | None = None,
         until: Until | None = None,
+        descent: Mapping[str, Any] | None = None,
         measures: Sequence[Measure] = (),
         loss: Any = None,
         formulation: str = "auto",
@@ -111,7 +131,15 @@ class Sweep:
         for name, value in (("chunk", chunk), ("block", block)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
-        if ts is None and t1 is None and until is None:
+        self.descent = None if descent is None else dict(descent)
+        if self.descent is not None:
+            flows = {"ts": ts, "t1": t1, "solver": solver, "rtol": rtol}
+            given = [name for name, value in flows.items() if value is not None]
+            if formulation != "auto" or given:
+                name = given[0] if given else "formulation"
+                raise ValueError(f"{name} is about the flow: a sweep of descent takes none.")
+            _check(self.descent, self.axes)
+        elif ts is None and t1 is None and until is None:
             raise ValueError("Say how far to go: give ts, t1 or until.")
         if ts is not None and t1 is not None:
             raise ValueError("Give ts or t1, not both: the flow ends at the last of ts.")
@@ -131,6 +159,7 @@ class Sweep:
         self.cells = list(self._cells())
         for cell in self.cells:  # fail now, not in the middle of a night
             self.settings(cell.data.X.dtype)
+            self.descends(cell)
             if not callable(self.ts):
                 times(self.ts, t1, cell.data.X.dtype)
 
@@ -144,6 +173,7 @@ class Sweep:
             "key": self.key,
             "ts": self.ts,
             "t1": self.t1,
+            "descent": self.descent,
             "chunk": self.chunk,
             "block": self.block,
             "compress": self.compress,
@@ -170,6 +200,13 @@ class Sweep:
         """The settings of every solve."""
         return flow_settings(dtype, **self.options)
 
+    def descends(self, cell: Cell) -> DescentSettings | None:
+        """The settings of a cell's descent; None for the flow."""
+        if cell.descent is None:
+            return None
+        shared = {name: self.options[name] for name in ("until", "measures", "loss")}
+        return descent_settings(cell.data, **shared, **cell.descent)
+
     def coordinates(self) -> dict[str, Any]:
         """Coordinate values by axis: numbers where the values are numbers, else their text."""
         out: dict[str, Any] = {}
@@ -189,6 +226,7 @@ class Sweep:
             "times": str(self.t1 if self.ts is None else self.ts),
             "measures": [measure.name for measure in self.measures],
             "compress": self.compress,
+            **({} if self.descent is None else {"descent": _words(self.descent)}),
             **{name: str(value) for name, value in options.items()},
         }
 
@@ -202,6 +240,7 @@ class Sweep:
             )
         for point in itertools.product(*grids):
             law, arguments, data = self.init, {}, self.data
+            descent = None if self.descent is None else dict(self.descent)
             coordinates = {n: value for n, (_, value) in zip(names, point, strict=True)}
             for name, value in coordinates.items():
                 if name == "data":
@@ -211,12 +250,14 @@ class Sweep:
                     data = sets[value]
                 elif name in inspect.signature(type(law).__call__).parameters:
                     arguments[name] = value
+                elif descent is not None and name in STEPPED:
+                    descent[name] = value
                 else:
                     law = vary(law, name, value)
             assert isinstance(data, Regression)
             # Abstractly: shapes and hypotheses are checked without drawing anything.
             eqx.filter_eval_shape(law, self.key, data, **arguments)
-            yield Cell(tuple(i for i, _ in point), coordinates, law, arguments, data)
+            yield Cell(tuple(i for i, _ in point), coordinates, law, arguments, data, descent)
 
 
 def vary(law: Any, name: str, value: Any) -> Any:
@@ -240,4 +281,22 @@ def _plain(values: Any) -> list[Any]:
 
 
 def _text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+    if isinstance(value, (tuple, list)):
+        return ",".join(map(str, value))
+    return getattr(value, "__qualname__", str(value))
+
+
+def _check(descent: dict[str, Any], axes: Mapping[str, Any]) -> None:
+    known = inspect.signature(descent_settings).parameters.keys() - {"data", "dt"}
+    for name in descent:
+        if name in ("until", "measures", "loss", "key"):
+            raise ValueError(f"Give {name} to the sweep, not inside descent.")
+        if name not in known:
+            raise ValueError(f"descent takes arguments of gradient_descent, not {name!r}.")
+    for name in ("optimizer", "learning_rate", "steps"):
+        if name not in {**descent, **axes}:
+            raise ValueError(f"descent needs {name!r}, there or, but for steps, as an axis.")
+
+
+def _words(descent: dict[str, Any]) -> dict[str, str]:
+    return {name: _text(value) for name, value in descent.items()}

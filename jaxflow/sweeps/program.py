@@ -1,4 +1,4 @@
-"""The compiled program of a sweep: draw the networks of many rows, and solve them."""
+"""The compiled program of a sweep: draw the networks of many rows, and train them."""
 
 import dataclasses
 import math
@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import optax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import PyTree
 
 from ..data import Regression
 from ..dynamics.choice import decided, last
-from ..dynamics.ensemble import flows, probe
+from ..dynamics.descent import DescentSettings, descend
+from ..dynamics.ensemble import descents, flows, probe, summary
 from ..dynamics.implicit import Implicit
 from ..dynamics.losses import SquaredLoss
 from ..dynamics.settings import FlowSettings, as_arrays, log_spaced
@@ -25,6 +27,7 @@ from ..networks import compress
 from ..networks.init import Initialization
 from .plan import Cell, Sweep
 
+BATCHES = 2**32 - 1  # what a trajectory's key is folded with, for batches and noise
 DRAW_BYTES = 2**28  # of networks drawn in full side by side, at most
 # What lies in cache while a step is made on CPU: about ten copies of the state of every slot.
 CACHE_BYTES, DEVICE_BYTES, COPIES = 2**19, 2**31, 10
@@ -54,11 +57,15 @@ class Crew:
 
 
 class Rows(eqx.Module):
-    """Trajectories to draw and solve: a law, a width and a key each, along a first axis."""
+    """Trajectories to draw and solve: a law, a width and a key each, along a first axis.
+
+    And the settings of its descent, where it is not the flow that is asked for.
+    """
 
     law: PyTree
     width: Any
     key: Any
+    descent: DescentSettings | None
 
 
 @dataclasses.dataclass
@@ -96,21 +103,33 @@ def saved_times(sweep: Sweep, data: Regression) -> SavedTimes:
 
 def mode(sweep: Sweep) -> str:
     """How the networks of a sweep are drawn: with as small arrays as what it asks for allows."""
-    if not sweep.compress:
+    descent = sweep.descent
+    if not sweep.compress or (descent is not None and not _turns(sweep)):
         return "full"
     asked = [*sweep.measures, sweep.options["until"], sweep.ts if callable(sweep.ts) else None]
     free = all(getattr(thing, "rotation_free", False) for thing in asked if thing is not None)
+    if descent is not None:  # rotated samples have no batches
+        free = free and not {"batch", "label_noise"} & {*descent, *sweep.axes}
     return "rotated" if free and sweep.options["loss"] is None else "compressed"
+
+
+def _turns(sweep: Sweep) -> bool:
+    """Whether rotated hidden units descend as rotated: under the plain gradient."""
+    found = sweep.axes.get("optimizer", [(sweep.descent or {}).get("optimizer")])
+    return all(optimizer is optax.sgd for optimizer in found)
 
 
 def groups(sweep: Sweep, cells: list[Cell], seeds: np.ndarray) -> list[Group]:
     """The rows of these cells and seeds, cell by cell, sorted by the program they need."""
-    found: dict[Any, list[tuple[Any, Any, Any, np.ndarray]]] = {}
+    found: dict[Any, list[tuple[Any, Any, Any, Any, np.ndarray]]] = {}
     data: dict[Any, Regression] = {}
     how = mode(sweep)
     for i, cell in enumerate(cells):
         law = as_arrays(cell.law, cell.data.X.dtype)
-        arrays, rest = eqx.partition(law, eqx.is_array)
+        descent = sweep.descends(cell)
+        if descent is not None:  # every row has a key of its own
+            descent = dataclasses.replace(descent, key=None)
+        arrays, rest = eqx.partition((law, descent), eqx.is_array)
         known = isinstance(law, Initialization)
         arguments = dict(cell.arguments)
         sized = known and how != "full" and "width" in arguments
@@ -125,15 +144,15 @@ def groups(sweep: Sweep, cells: list[Cell], seeds: np.ndarray) -> list[Group]:
             jr.key_impl(sweep.key),
         )
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arrays))
-        static = jax.tree.structure(law), shapes, tuple(map(str, jax.tree.leaves(rest)))
+        static = jax.tree.structure((law, descent)), shapes, tuple(map(str, jax.tree.leaves(rest)))
         member = drawing, static, id(cell.data)
         data[member] = cell.data
         keys = np.asarray(jr.key_data(cell.keys(sweep.key, seeds)))
         places = i * len(seeds) + np.arange(len(seeds))
-        found.setdefault(member, []).append((law, width, keys, places))
+        found.setdefault(member, []).append((law, width, keys, descent, places))
     out = []
     for member, parts in found.items():
-        laws, widths, all_keys, all_places = zip(*parts, strict=True)
+        laws, widths, all_keys, descents, all_places = zip(*parts, strict=True)
 
         def stack(*leaves: Any) -> Any:
             if not eqx.is_array(leaves[0]):
@@ -144,6 +163,7 @@ def groups(sweep: Sweep, cells: list[Cell], seeds: np.ndarray) -> list[Group]:
             jax.tree.map(stack, *laws),
             np.repeat(np.asarray(widths), len(seeds)),
             np.concatenate(all_keys),
+            jax.tree.map(stack, *descents),
         )
         out.append(Group(member[0], data[member], rows, np.concatenate(all_places)))
     return out
@@ -244,6 +264,18 @@ def _solve(
     return _spread(crew.devices, work, (data, times, settings), (networks, count))
 
 
+@eqx.filter_jit
+def _descend(
+    crew: Crew, impl: Any, data: Regression, rows: Rows, networks: PyTree, count: Any
+) -> Any:
+    def work(data: Regression, split: Any) -> dict[str, Any]:
+        rows, networks, count = split
+        keys = jax.vmap(lambda key: jr.fold_in(jr.wrap_key_data(key, impl=impl), BATCHES))(rows.key)
+        return descents(networks, data, rows.descent, keys, count[0], slots=crew.slots)
+
+    return _spread(crew.devices, work, data, (rows, networks, count))
+
+
 @dataclasses.dataclass
 class Pending:
     """Rows that are being solved: by what, and how to wait for them.
@@ -276,10 +308,13 @@ def submit(
     networks = draw(group.drawing, crew.devices, group.data, rows, count)
     here = problem(group.drawing, group.data)
     real = np.concatenate([d * length + np.arange(len(hand)) for d, hand in enumerate(hands)])
-    settings = decided_by_sample(settings, networks, real, here, times)
-    if isinstance(settings.solver, Implicit):
-        crew = dataclasses.replace(crew, slots=implicit_slots(networks, crew.slots))
-    result = _solve(crew, here, times, settings, networks, count)
+    if rows.descent is None:
+        settings = decided_by_sample(settings, networks, real, here, times)
+        if isinstance(settings.solver, Implicit):
+            crew = dataclasses.replace(crew, slots=implicit_slots(networks, crew.slots))
+        result = _solve(crew, here, times, settings, networks, count)
+    else:
+        result = _descend(crew, group.drawing.key, here, rows, networks, count)
     order = np.argsort(np.concatenate(hands), kind="stable")
 
     def answer() -> tuple[dict[str, np.ndarray], float]:
@@ -322,8 +357,11 @@ def shapes(sweep: Sweep, cell: Cell) -> tuple[dict[str, Any], int, int]:
 
     def look(row: Rows, data: Regression) -> Any:
         network = draw_one(group.drawing, data, row)
-        kept, state = probe(network, problem(group.drawing, data), times, settings)
-        return kept, state, network
+        here = problem(group.drawing, data)
+        if row.descent is None:
+            return *probe(network, here, times, settings), network
+        descent = dataclasses.replace(row.descent, key=sweep.key)
+        return summary(descend(network, here, descent)), network, network
 
     row = take(group.rows, np.asarray(0))
     # Tracing takes longer than a small sweep: each shape once.
