@@ -11,14 +11,17 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from jaxtyping import Array
+from jaxtyping import Array, PRNGKeyArray
 
 from ..data import Regression
-from ..dynamics import CentralFlow, ConstrainedTrajectory, gradient_descent, gradient_flow
-from ..dynamics.measures import Measure
+from ..dynamics import CentralFlow, ConstrainedTrajectory
+from ..dynamics.measures import Measure, Times
 from ..networks import ShallowNetwork, trainable
 from ..networks.activations import Tanh
+from ..networks.init import Initialization
+from ..sweeps import Sweep, run
 from ..sweeps.measures import Sharpness
+from ..theory import sharpness
 
 WIDTH, DEGREE, SAMPLES = 20, 4, 20
 EVERY = 50  # steps from save to save
@@ -31,22 +34,21 @@ def chebyshev() -> Regression:
     return Regression(x[:, None], np.cos(DEGREE * np.arccos(x)))
 
 
-def start(key: Any) -> ShallowNetwork:
+class Xavier(Initialization):
     """Tanh units: Xavier normal weights, of gain 1.9 in the first layer; no biases at the start."""
-    a, b = jr.split(key)
-    std = (2 / (WIDTH + 1)) ** 0.5
-    W, V = 1.9 * std * jr.normal(a, (WIDTH, 1)), std * jr.normal(b, (1, WIDTH))
-    return ShallowNetwork(W, jnp.zeros(WIDTH), V, activation=Tanh())
 
+    rotates: ClassVar[bool] = False
 
-def starts(seeds: int) -> ShallowNetwork:
-    """Many of them, along a first axis."""
-    return jax.vmap(start)(jr.split(jr.key(0), seeds))
+    def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> ShallowNetwork:
+        a, b = jr.split(key)
+        std = (2 / (width + 1)) ** 0.5
+        W, V = 1.9 * std * jr.normal(a, (width, 1)), std * jr.normal(b, (1, width))
+        return ShallowNetwork(W, jnp.zeros(width), V, activation=Tanh())
 
 
 def network_of(flat: Array) -> ShallowNetwork:
     """The network with these parameters in a row."""
-    network = start(jr.key(0))
+    network = Xavier()(jr.key(0), chebyshev(), width=WIDTH)
     parameters, rest = eqx.partition(network, trainable(network))
     return eqx.combine(jax.flatten_util.ravel_pytree(parameters)[1](flat), rest)
 
@@ -93,77 +95,92 @@ class Setting:
 
 
 # Step sizes of 1/2 ||y - f||^2: twenty times those of the loss averaged over the samples are
-# .3 ... .6.
+# .22 ... .4. Along all these flows S rises beyond 2 / eta, along all these descents bursts are
+# small enough to stay in one basin; from eta = .02 on some leave it.
 PRESETS = {
-    "quick": Setting((0.02,), 4, 4000),
-    "paper": Setting((0.015, 0.02, 0.025, 0.03), 16, 12000),
-    "large": Setting((0.015, 0.02, 0.025, 0.03), 64, 40000),
+    "quick": Setting((0.015,), 8, 4000),
+    "paper": Setting((0.011, 0.012, 0.0135, 0.015), 16, 12000),
+    "large": Setting((0.011, 0.012, 0.0135, 0.015), 64, 40000),
+}
+# Steps large enough, and enough of them, for averages to have settled.
+SETTLED = {
+    "quick": Setting((0.02,), 8, 8000),
+    "paper": Setting((0.015, 0.02, 0.025, 0.03), 16, 20000),
+    "large": Setting((0.015, 0.02, 0.025, 0.03), 64, 20000),
 }
 RULES: dict[str, Any] = {
     "descent": optax.sgd,
-    "central flow": CentralFlow(substeps=2),
+    "central flow": CentralFlow(),
     "constrained": ConstrainedTrajectory(projections=2),
 }
 
 
-@eqx.filter_jit
-def _run(
-    rule: Any, networks: Any, data: Regression, rate: Any, setting: Setting, dense: bool
-) -> Any:
-    measures: Any = [Squares()] if dense else [Weights(), Sharpness()]
-    saves = range(3 * setting.steps // 4, setting.steps) if dense else setting.saves
-
-    def one(network: Any) -> Any:
-        solution = gradient_descent(
-            network,
-            data,
-            rule,
-            learning_rate=rate,
-            steps=setting.steps,
-            saves=saves,
-            midpoints=rule is optax.sgd and not dense,
-            measures=measures,
-        )
-        return solution.measures, solution.ts
-
-    return eqx.filter_vmap(one)(networks)
+def sweep(setting: Setting, name: str, *, dense: bool = False) -> Sweep:
+    """Descent, or a model of it, from the same networks at every step size."""
+    saves = range(setting.steps // 2, setting.steps) if dense else setting.saves
+    return Sweep(
+        chebyshev(),
+        Xavier(),
+        over={"width": [WIDTH], "learning_rate": setting.rates},
+        seeds=setting.seeds,
+        descent={
+            "optimizer": RULES[name],
+            "steps": setting.steps,
+            "saves": saves,
+            "midpoints": name == "descent" and not dense,
+        },
+        measures=[Squares()] if dense else [Weights(), Sharpness(), Times()],
+    )
 
 
 @functools.cache
 def ran(name: str, setting: Setting, *, dense: bool = False) -> dict[str, np.ndarray]:
     """What a rule does, (rates, seeds, saves, ...): weights and sharpness at saves, of descent at
-    midpoints; or, `dense`, squares at every step of the last quarter."""
-    networks = starts(setting.seeds)
-    data = chebyshev()
-    found = [
-        _run(RULES[name], networks, data, jnp.asarray(rate), setting, dense)
-        for rate in setting.rates
-    ]
-    measures = {key: np.stack([m[key] for m, _ in found]) for key in found[0][0]}
-    return {**measures, "ts": np.stack([ts[0] for _, ts in found])}
+    midpoints; or, `dense`, squares at every step of the last half."""
+    found = run(sweep(setting, name, dense=dense))
+    return {str(key): values.values[0] for key, values in found.items()}
 
 
 @functools.cache
 def flowed(setting: Setting) -> dict[str, np.ndarray]:
     """What the gradient flow does, at the times of descent's midpoints."""
+    rows = []
+    for ts in ran("descent", setting)["t"][:, 0]:
+        plan = Sweep(
+            chebyshev(),
+            Xavier(),
+            widths=[WIDTH],
+            seeds=setting.seeds,
+            ts=ts,
+            measures=[Weights()],
+            rtol=1e-7,
+        )
+        rows.append(run(plan))
+    found = {
+        name: np.stack([row[name].values[0] for row in rows]) for name in ("weights", "status")
+    }
+    return {
+        **found,
+        "sharpness": np.asarray(_sharpness(jnp.asarray(found["weights"]), chebyshev())),
+    }
 
-    @eqx.filter_jit
-    def one(network: Any, data: Regression, ts: Any) -> Any:
-        return gradient_flow(
-            network, data, ts=ts, measures=[Weights(), Sharpness()], rtol=1e-7
-        ).measures
 
-    networks = starts(setting.seeds)
-    each = [jax.tree.map(lambda x, i=i: x[i], networks) for i in range(setting.seeds)]
-    data, times = chebyshev(), ran("descent", setting)["ts"]
-    rows = [[one(network, data, jnp.asarray(ts)) for network in each] for ts in times]
-    names = ("weights", "sharpness")
-    return {name: np.stack([[m[name] for m in row] for row in rows]) for name in names}
+@jax.jit
+def _sharpness(weights: Array, data: Regression) -> Array:
+    # All at once: trajectories that save at steps of their own would wait for each other.
+    rows = weights.reshape(-1, weights.shape[-1])
+    found = jax.lax.map(lambda w: sharpness(network_of(w), data), rows, batch_size=64)
+    return found.reshape(weights.shape[:-1])
 
 
 def late(values: np.ndarray) -> np.ndarray:
     """The median over the second half of the saved times, (rates, seeds)."""
     return np.median(values[:, :, values.shape[2] // 2 :], axis=2)
+
+
+def failures(*runs: dict[str, np.ndarray]) -> np.ndarray:
+    """Which networks did not get to their end in one of the runs, (rates, seeds)."""
+    return np.any([run["status"] > 1 for run in runs], axis=0)
 
 
 def apart(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> np.ndarray:

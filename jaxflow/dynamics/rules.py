@@ -101,6 +101,11 @@ class Edge(eqx.Module):
     third: Float[Array, "k k P"]
     memory: Float[Array, "P c"]
 
+    def damp(self, v: Float[Array, "... P"], dt: Float[Array, ""]) -> Float[Array, "... P"]:
+        """v with its parts along U times `min(1, 1 / (S dt))`: no step of v overshoots there."""
+        excess = 1 - 1 / jnp.maximum(dt * self.values, 1)
+        return v - ((v @ self.vectors) * excess) @ self.vectors.T
+
 
 class CentralFlow(Curved):
     r"""The flow that the averages of descent's oscillations follow; with `rate` eta,
@@ -108,21 +113,22 @@ class CentralFlow(Curved):
         `theta' = -(grad L + 1/2 grad <H, Sigma>)`,
 
     Sigma >= 0 the covariance of the oscillation, in the span of the eigenvectors of H with
-    eigenvalue 2 / eta, the least that keeps `H <= 2 / eta`. By Euler substeps of size
-    `eta / substeps`, each of which solves, for `Sigma = U X U^T` and A = `2 / eta - U^T H U` after
-    the substep,
+    eigenvalue 2 / eta, the least that keeps `H <= 2 / eta`. By Euler's method in steps of
+    `eta / substeps`, along U no longer than to the minimum there; each of them solves, for
+    `Sigma = U X U^T` and A = `2 / eta - U^T H U` after it,
 
         `X >= 0,  A(X) >= 0,  <X, A(X)> = 0`.
 
     With one eigenvalue S, `X = 2 max(0, <-grad L, grad S> + (S - 2/eta) / dt) / ||grad S||^2`.
-    Time is flow time, as of the descent that it models.
+    Time is flow time, as of the descent that it models. One substep is nearest to descent: across U
+    the step is descent's own, with the same error of first order; many tend to the flow.
 
     **Arguments:** `unstable`, `iterations` as in `Curved`; `substeps` a step of descent.
 
     **Source:** Cohen, Damian, Talwalkar, Kolter, Lee (ICLR 2025), section 3.
     """
 
-    substeps: int = eqx.field(default=4, static=True)
+    substeps: int = eqx.field(default=1, static=True)
 
     def __check_init__(self):
         if self.substeps < 1:
@@ -140,7 +146,7 @@ class CentralFlow(Curved):
             force = edge.gradient + 0.5 * jnp.einsum(
                 "ij,ijp->p", covariance(edge, rate, dt), edge.third
             )
-            return x - dt * force, edge.memory
+            return x - dt * edge.damp(force, dt), edge.memory
 
         flat, state = jax.lax.fori_loop(0, self.substeps, substep, (flat, state))
         return unravel(flat), state
@@ -152,14 +158,14 @@ def covariance(
     r"""X of the oscillation `U X U^T`: the complementarity problem of a step of size dt.
 
     It says that X minimizes `<B, X> + dt/4 ||sum_ij X_ij T_ij||^2` over X >= 0, with T the `third`
-    derivatives and `B_ij = 2/eta I - U^T H U + dt <T_ij, grad L>`: in closed form for one
-    eigenvalue, else by accelerated projected gradients.
+    derivatives and `B_ij = 2/eta I - U^T H U + dt <T_ij, grad L>`, products as `damp` leaves them:
+    in closed form for one eigenvalue, else by accelerated projected gradients.
     """
     k = len(edge.values)
-    flows = jnp.einsum("ijp,p->ij", edge.third, edge.gradient)
+    flows = jnp.einsum("ijp,p->ij", edge.third, edge.damp(edge.gradient, dt))
     B = (2 / rate) * jnp.eye(k, dtype=edge.values.dtype) - jnp.diag(edge.values) + dt * flows
     T = edge.third.reshape(k * k, -1)
-    M = 0.5 * dt * (T @ T.T)
+    M = 0.5 * dt * (T @ edge.damp(T, dt).T)
     if k == 1:
         return jnp.where(M > 0, jax.nn.relu(-B) / jnp.where(M > 0, M, 1), 0)
     size = jnp.linalg.norm(M)

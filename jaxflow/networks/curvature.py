@@ -126,8 +126,12 @@ def hessian_eigenpairs(
     wide = generic(flat.size, min(k + GUARD, flat.size), flat.dtype)
     if start is not None:
         wide = wide.at[:, :k].set(start)
-    found = leading(functools.partial(product, loss, flat), wide, steps=steps)
-    return Eigenpairs(found.values[:k], found.vectors[:, :k], found.products)
+    curved = functools.partial(product, loss, flat)
+    # Weights that have diverged would cost all the steps, and all that is computed beside them.
+    finite = jnp.all(jnp.isfinite(curved(wide[:, 0])))
+    found = leading(lambda v: jnp.where(finite, curved(v), v), wide, steps=steps)
+    values = jnp.where(finite, found.values[:k], jnp.nan)
+    return Eigenpairs(values, found.vectors[:, :k], found.products + 1)
 
 
 def sharpness(network: Any, data: Regression) -> Float[Array, ""]:
@@ -138,12 +142,20 @@ def sharpness(network: Any, data: Regression) -> Float[Array, ""]:
     return hessian_eigenpairs(network, data).values[0]
 
 
-def eigenvalue_gradient(
-    network: Any, data: Regression
-) -> tuple[Float[Array, ""], Float[Array, " P"], Float[Array, ""], Float[Array, " P"]]:
-    """L, its gradient, the sharpness S, and the gradient of S, parameters in a row."""
+class Slopes(eqx.Module):
+    """L and its `gradient`, the sharpness S, its `slope` grad S and its `vector` u, in a row."""
+
+    loss: Float[Array, ""]
+    gradient: Float[Array, " P"]
+    sharpness: Float[Array, ""]
+    slope: Float[Array, " P"]
+    vector: Float[Array, " P"]
+
+
+def slopes(network: Any, data: Regression) -> Slopes:
+    """L and S with their gradients, parameters in the order of the leaves."""
     loss, flat = _flat(network, data)
     found = hessian_eigenpairs(network, data)
     u = found.vectors[:, 0]
     value, gradient = jax.value_and_grad(loss)(flat)
-    return value, gradient, found.values[0], bend(loss, flat, u, u)
+    return Slopes(value, gradient, found.values[0], bend(loss, flat, u, u), u)

@@ -41,9 +41,11 @@ from .descent_rates import (
 )
 from .edge import (
     Oscillation as Oscillation,
+    SelfStabilization as SelfStabilization,
     oscillation as oscillation,
     reduced_energy as reduced_energy,
     reduced_step as reduced_step,
+    self_stabilization as self_stabilization,
     spike_height as spike_height,
 )
 from .imbalance import Imbalance as Imbalance, imbalance as imbalance

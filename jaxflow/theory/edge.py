@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..data import Regression
-from ..networks.curvature import eigenvalue_gradient
+from ..networks.curvature import slopes
 
 
 class Oscillation(eqx.Module):
@@ -34,14 +34,51 @@ def oscillation(
 
     **Source:** Cohen, Damian, Talwalkar, Kolter, Lee (ICLR 2025), section 3.
     """
-    loss, gradient, S, slope = eigenvalue_gradient(network, data)
+    found = slopes(network, data)
+    gradient, slope = found.gradient, found.slope
     size = slope @ slope
     variance = 2 * jax.nn.relu(-(gradient @ slope)) / jnp.where(size > 0, size, 1)
-    variance = jnp.where(S * learning_rate >= 2 * (1 - within), variance, 0)
+    variance = jnp.where(found.sharpness * learning_rate >= 2 * (1 - within), variance, 0)
     return Oscillation(
         variance,
-        loss + variance / learning_rate,
+        found.loss + variance / learning_rate,
         gradient @ gradient + 4 * variance / learning_rate**2,
+    )
+
+
+class SelfStabilization(eqx.Module):
+    """What the oscillation of descent at S = 2 / eta is governed by.
+
+    **Attributes:** `alpha = -<grad L, grad S>`, progressive sharpening; `beta = ||grad S_perp||^2`,
+    grad S_perp without its part along the leading eigenvector; the size of the oscillation,
+    `delta = sqrt(2 alpha / beta)`; `epsilon = eta sqrt(alpha)`, one over its time in steps; and
+    the `vector` u (P,), parameters in the order of the leaves. delta and epsilon are 0 where
+    alpha < 0.
+    """
+
+    alpha: Float[Array, ""]
+    beta: Float[Array, ""]
+    delta: Float[Array, ""]
+    epsilon: Float[Array, ""]
+    vector: Float[Array, " P"]
+
+
+def self_stabilization(network: Any, data: Regression, learning_rate: Any) -> SelfStabilization:
+    """The constants of the reduced map at a network.
+
+    **Source:** Damian, Nichani, Lee (ICLR 2023), section 4.
+    """
+    found = slopes(network, data)
+    u, slope = found.vector, found.slope
+    across = slope - u * (u @ slope)
+    alpha, beta = -(found.gradient @ slope), across @ across
+    rising = jax.nn.relu(alpha)
+    return SelfStabilization(
+        alpha,
+        beta,
+        jnp.sqrt(2 * rising / jnp.where(beta > 0, beta, 1)),
+        learning_rate * jnp.sqrt(rising),
+        u,
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 import jaxflow as jf
 from jaxflow import theory
 from jaxflow.networks.activations import Tanh
-from jaxflow.networks.curvature import eigenvalue_gradient
+from jaxflow.networks.curvature import slopes
 
 FAMILIES = {
     "two layers": lambda key, data: jf.init.Gaussian()(key, data, width=7),
@@ -48,7 +48,7 @@ def test_a_warm_start_is_cheap_and_no_trap(data, key):
     moved = cold.vectors + 1e-4 * jr.normal(key, cold.vectors.shape)
     warm = theory.hessian_eigenpairs(network, data, 2, start=moved, steps=5)
     np.testing.assert_allclose(warm.values, cold.values, rtol=1e-8)
-    assert warm.products == 24  # four directions, five steps and the start
+    assert warm.products == 25  # four directions, five steps and the start; one look
     # After a crossing the start is orthogonal to what is looked for.
     third = theory.hessian_eigenpairs(network, data, 4).vectors[:, 2:]
     crossed = theory.hessian_eigenpairs(network, data, 2, start=third)
@@ -63,7 +63,8 @@ def test_the_gradient_of_an_eigenvalue(data, key):
     def S(p):
         return jnp.linalg.eigvalsh(theory.hessian(eqx.combine(unravel(p), rest), data))[-1]
 
-    *_, value, slope = eigenvalue_gradient(network, data)
+    found = slopes(network, data)
+    value, slope = found.sharpness, found.slope
     np.testing.assert_allclose(value, S(flat), rtol=1e-10)
     np.testing.assert_allclose(slope, jax.grad(S)(flat), atol=1e-7 * jnp.linalg.norm(slope))
 
@@ -73,3 +74,12 @@ def test_bad_numbers_of_eigenpairs(data, key):
     for k in (0, 1000):
         with pytest.raises(ValueError, match="number of parameters"):
             theory.hessian_eigenpairs(network, data, k)
+
+
+def test_weights_that_have_diverged_cost_one_look(data, key):
+    network = FAMILIES["two layers"](key, data)
+    for scale in (jnp.nan, 1e200):
+        lost = jax.tree.map(lambda x, s=scale: s * x, network)
+        found = theory.hessian_eigenpairs(lost, data, 2)
+        assert jnp.isnan(found.values).all()
+        assert found.products < 20
