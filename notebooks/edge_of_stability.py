@@ -83,7 +83,7 @@ runs = {
         midpoints=name == "descent",
         measures=looks,
     )
-    for name, rule in {"descent": optax.sgd, "central flow": jf.CentralFlow(substeps=2)}.items()
+    for name, rule in {"descent": optax.sgd, "central flow": jf.CentralFlow()}.items()
 }
 runs["gradient flow"] = jf.gradient_flow(
     network, data, ts=runs["descent"].ts, measures=looks, rtol=1e-7
@@ -172,14 +172,14 @@ every = jf.gradient_descent(
 centre = jf.gradient_descent(
     network,
     data,
-    jf.CentralFlow(substeps=2),
+    jf.CentralFlow(),
     learning_rate=rate,
     steps=first + 480,
     measures=looks,
     saves=range(first, first + 480),
 )
 there = jf.gradient_descent(
-    network, data, jf.CentralFlow(substeps=2), learning_rate=rate, steps=first + 240
+    network, data, jf.CentralFlow(), learning_rate=rate, steps=first + 240
 ).network
 u = np.asarray(theory.hessian_eigenpairs(there, data).vectors[:, 0])
 along = (every.measures["weights"] - centre.measures["weights"]) @ u

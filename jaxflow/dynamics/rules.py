@@ -104,7 +104,7 @@ class Edge(eqx.Module):
     def damp(self, v: Float[Array, "... P"], dt: Float[Array, ""]) -> Float[Array, "... P"]:
         """v with its parts along U times `min(1, 1 / (S dt))`: no step of v overshoots there."""
         excess = 1 - 1 / jnp.maximum(dt * self.values, 1)
-        return v - ((v @ self.vectors) * excess) @ self.vectors.T
+        return v - (v @ self.vectors) @ (self.vectors * excess[None]).T
 
 
 class CentralFlow(Curved):

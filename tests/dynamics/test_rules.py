@@ -60,6 +60,15 @@ def test_the_central_flow_stays_at_the_edge():
     np.testing.assert_allclose(before[2], -0.3 + 0.8 * ALPHA, rtol=1e-9)
 
 
+def test_off_the_edge_the_central_flow_is_descent_that_does_not_overshoot():
+    slow = [0.02, 0.0, -15.0, -50.0]  # S = 5: x is halved
+    np.testing.assert_allclose(go(jf.CentralFlow(), slow, 5), go(optax.sgd, slow, 5), atol=1e-12)
+    fast = [0.02, 0.0, -5.0, -50.0]  # S = 15: descent flips its sign and halves it
+    end = go(jf.CentralFlow(iterations=20), fast, 1)
+    np.testing.assert_allclose(end[:2], 0, atol=2e-5)  # u is a little off the axis of x
+    np.testing.assert_allclose(end[2:], go(optax.sgd, fast, 1)[2:], atol=1e-4)
+
+
 def test_two_eigenvalues_stay_at_the_edge():
     end = go(jf.CentralFlow(unstable=2), [0.0, 0.0, -0.1, -0.05], 60)
     np.testing.assert_allclose(end, 0, atol=1e-7)

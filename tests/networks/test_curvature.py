@@ -69,6 +69,27 @@ def test_the_gradient_of_an_eigenvalue(data, key):
     np.testing.assert_allclose(slope, jax.grad(S)(flat), atol=1e-7 * jnp.linalg.norm(slope))
 
 
+def test_what_self_stabilization_is_made_of(data, key):
+    network = FAMILIES["two layers"](key, data)
+    parameters, rest = eqx.partition(network, eqx.is_inexact_array)
+    flat, unravel = jax.flatten_util.ravel_pytree(parameters)
+
+    def loss(p):
+        found = jax.vmap(eqx.combine(unravel(p), rest))(data.X)
+        return 0.5 * jnp.sum((found - data.Y) ** 2)
+
+    H = jax.hessian(loss)
+    vectors = jnp.linalg.eigh(H(flat))[1]
+    u = vectors[:, -1]
+    slope = jax.grad(lambda p: u @ H(p) @ u)(flat)
+    found = theory.self_stabilization(network, data, 0.01)
+    alpha, beta = -jax.grad(loss)(flat) @ slope, slope @ slope - (u @ slope) ** 2
+    np.testing.assert_allclose(abs(found.vector @ u), 1, rtol=1e-9)
+    np.testing.assert_allclose([found.alpha, found.beta], [alpha, beta], rtol=1e-6)
+    np.testing.assert_allclose(found.epsilon, 0.01 * max(alpha, 0) ** 0.5, rtol=1e-6)
+    np.testing.assert_allclose(found.delta, (2 * max(alpha, 0) / beta) ** 0.5, rtol=1e-6)
+
+
 def test_bad_numbers_of_eigenpairs(data, key):
     network = FAMILIES["two layers"](key, data)
     for k in (0, 1000):
