@@ -5,8 +5,10 @@ distances to descent late in training over those of the gradient flow; Hessian p
 """
 
 import time
+from itertools import pairwise
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import record
@@ -86,17 +88,17 @@ def products(setting: Setting) -> dict[str, Any]:
     """Hessian products: of a sharpness from scratch and warm, and of a step of each model."""
     data = edges.chebyshev()
     weights = jnp.asarray(ran("descent", setting)["weights"][-1, 0])
-    cold, warm, gap, last = [], [], [], None
-    for flat in weights:
-        network = edges.network_of(flat)
+
+    @jax.jit
+    def look(before: Any, flat: Any) -> Any:
+        network, last = edges.network_of(flat), edges.network_of(before)
         found = theory.hessian_eigenpairs(network, data)
-        cold.append(int(found.products))
-        if last is not None:
-            again = theory.hessian_eigenpairs(network, data, start=last, steps=3)
-            warm.append(int(again.products))
-            exact = jnp.linalg.eigvalsh(theory.hessian(network, data))[-1]
-            gap.append(float(abs(again.values[0] / exact - 1)))
-        last = found.vectors
+        start = theory.hessian_eigenpairs(last, data).vectors
+        again = theory.hessian_eigenpairs(network, data, start=start, steps=3)
+        exact = jnp.linalg.eigvalsh(theory.hessian(network, data))[-1]
+        return found.products, again.products, abs(again.values[0] / exact - 1)
+
+    cold, warm, gap = np.asarray([look(a, b) for a, b in pairwise(weights)]).T
     counts = {}
     for name, looks in (("central flow", "substeps"), ("constrained", "projections")):
         rule = RULES[name]
@@ -105,7 +107,7 @@ def products(setting: Setting) -> dict[str, Any]:
     return {
         "cold_median": float(np.median(cold)),
         "warm_median": float(np.median(warm)),
-        "warm_against_dense_max": max(gap),
+        "warm_against_dense_max": float(np.max(gap)),
         "a_step": counts,
     }
 
