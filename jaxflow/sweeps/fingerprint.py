@@ -34,15 +34,17 @@ def fingerprint(sweep: Sweep, chunk: int, block: int) -> dict[str, Any]:
         "times": text(sweep.t1 if sweep.ts is None else sweep.ts),
         "measures": [text(measure) for measure in sweep.measures],
         **{name: text(value) for name, value in options.items()},
-        **({} if sweep.descent is None else {"descent": descent(sweep.descent)}),
+        **({} if sweep.descent is None else {"descent": descent(sweep)}),
         "backend": jax.default_backend(),
         "versions": {name: found[name] for name in NUMERICAL},
     }
 
 
-def descent(arguments: dict[str, Any]) -> dict[str, Any]:
+def descent(sweep: Sweep) -> dict[str, Any]:
     """The arguments of a descent; `ValueError` for a function that its name does not tell."""
-    for name, value in arguments.items():
+    arguments = sweep.descent or {}
+    given = [*arguments.items(), *(("optimizer", v) for v in sweep.axes.get("optimizer", ()))]
+    for name, value in given:
         if "<lambda>" in repr(value) or "<locals>" in repr(value):
             raise ValueError(
                 f"A store cannot tell this {name} from another: give a function of a module, "

@@ -111,7 +111,7 @@ def test_rules_and_optimizers_are_an_axis():
     sweep = jf.Sweep(
         line,
         law,
-        over={"width": [5], "optimizer": [optax.sgd, jf.CentralFlow()]},
+        over={"width": [5], "optimizer": [optax.sgd, jf.CentralFlow(substeps=4)]},
         seeds=2,
         descent={**SGD, "learning_rate": 1e-3},
         measures=[LogExcess()],
@@ -134,6 +134,9 @@ def test_stores(tmp_path):
     for optimizer in (lambda rate: optax.sgd(rate), functools.partial(lambda r: optax.sgd(r))):
         with pytest.raises(ValueError, match="cannot tell this optimizer"):
             jf.run(plan(descent={**SGD, "optimizer": optimizer}), store=tmp_path / "other.zarr")
+        axes = {"width": [30], "optimizer": [optimizer], "learning_rate": [0.01]}
+        with pytest.raises(ValueError, match="cannot tell this optimizer"):
+            jf.run(plan(over=axes), store=tmp_path / "other.zarr")
     assert not (tmp_path / "other.zarr").exists()
     partial = {**SGD, "optimizer": functools.partial(optax.sgd, momentum=0.5)}
     assert jf.run(plan(descent=partial), store=tmp_path / "partial.zarr")["steps"].max() == 200
