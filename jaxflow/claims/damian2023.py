@@ -79,7 +79,7 @@ def _reduced(which: str, order: float = 1.0, **variants: Any) -> Made:
 
 
 def far(preset: str) -> Setting:
-    """The larger steps: a flow that hardly gets beyond the edge is hardly farther than the model."""
+    """The larger steps: a flow that hardly gets beyond the edge is hardly farther away."""
     setting = PRESETS[preset]
     return dataclasses.replace(setting, rates=setting.rates[-2:])
 
