@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from .base import Evidence
-from .edges import PRESETS, SETTLED, Setting, failures, flowed, late, ran
+from .edges import PRESETS, PROBLEM, SETTLED, Setting, failures, held, late, ran
 from .gather import at_least, at_most
 from .kinds import Made
 
@@ -20,12 +20,11 @@ def hovering(setting: Setting, height: float) -> Evidence:
     rates = np.asarray(setting.rates)[:, None]
     descent, central = ran("descent", setting), ran("central flow", setting)
     gap = np.abs(late(descent["sharpness"]) * rates / height - 1)
-    held = central["sharpness"][:, :, len(setting.saves) // 2 :].min(axis=2)
     return at_most(
         "relative_gap",
         gap.ravel(),
         1e-3,
-        applies=held * rates > 2 * (1 - 1e-4),
+        applies=held(setting),
         trials="networks",
         failed=failures(descent, central),
     )
@@ -35,11 +34,11 @@ def _edge(height: float = 2.0, **variants: Any) -> Made:
     return Made(
         "cohen2021.edge",
         f"the median of S over the late half of descent is {height:g} / eta",
-        plan=lambda preset: SETTLED[preset],
+        plan=SETTLED.__getitem__,
         look=lambda setting: hovering(setting, height),
         source=f"{SOURCE}, section 3",
         provenance="second-hand",
-        hypotheses="Chebyshev regression, tanh units; S at midpoints of steps; to 1e-3 relative; "
+        hypotheses=f"{PROBLEM}; S at midpoints of steps; to 1e-3 relative; "
         "where the central flow stays at the edge",
         **variants,
     )
@@ -47,13 +46,14 @@ def _edge(height: float = 2.0, **variants: Any) -> Made:
 
 def sharpened(setting: Setting, factor: float) -> Evidence:
     """How far the sharpness rises along the gradient flow, which nothing holds back."""
-    flow = flowed(setting)
+    flow = ran("gradient flow", setting)
     S = flow["sharpness"]
     edge = 2 / np.asarray(setting.rates)[:, None]
     return at_least(
         "sharpness_over_edge",
         (S[:, :, -1] / edge).ravel(),
         factor,
+        applies=S[:, :, 0] < edge,
         trials="networks",
         failed=failures(flow),
     )
@@ -64,11 +64,11 @@ def _sharpening(factor: float = 1.0, **variants: Any) -> Made:
     return Made(
         "cohen2021.sharpening",
         f"along the gradient flow S rises from below 2 / eta to above {times}2 / eta",
-        plan=lambda preset: PRESETS[preset],
+        plan=PRESETS.__getitem__,
         look=lambda setting: sharpened(setting, factor),
         source=f"{SOURCE}, section 3.1",
         provenance="second-hand",
-        hypotheses="Chebyshev regression, tanh units",
+        hypotheses=PROBLEM,
         **variants,
     )
 

@@ -1,5 +1,6 @@
 """Cohen, Damian, Talwalkar, Kolter, Lee: central flows."""
 
+import functools
 from typing import Any
 
 import jax
@@ -11,13 +12,12 @@ from ..theory import oscillation
 from .base import Evidence
 from .edges import (
     PRESETS,
+    PROBLEM,
     SETTLED,
     Setting,
-    apart,
     chebyshev,
     failures,
-    flowed,
-    late,
+    follows,
     network_of,
     ran,
 )
@@ -27,37 +27,31 @@ from .kinds import Made
 SOURCE = "Cohen, Damian, Talwalkar, Kolter, Lee (ICLR 2025)"
 
 
-def follows(setting: Setting, model: str) -> Evidence:
-    """The distance of descent to a model of it, over that to the gradient flow; late."""
-    descent, flow = ran("descent", setting), flowed(setting)
-    other = ran("central flow", setting) if model == "central flow" else flow
-    ratio = late(apart(descent, other)) / late(apart(descent, flow))
-    failed = failures(descent, flow, other)
-    return at_most(
-        "distance_over_distance_to_flow", ratio.ravel(), 0.1, trials="networks", failed=failed
-    )
-
-
 def _follows(model: str = "central flow", **variants: Any) -> Made:
-    return Made(
-        "cohen2025.follows",
-        f"||descent - {model}|| <= 0.1 ||descent - gradient flow||, late",
-        plan=lambda preset: PRESETS[preset],
-        look=lambda setting: follows(setting, model),
-        source=f"{SOURCE}, section 3",
-        provenance="second-hand",
-        hypotheses="Chebyshev regression, tanh units; descent at midpoints of steps",
-        **variants,
-    )
+    plan = PRESETS.__getitem__
+    return follows("cohen2025.follows", f"{SOURCE}, section 3", model, plan, **variants)
 
 
-@jax.jit
-def _predicted(weights: Any, data: Regression, rate: Any) -> Any:
-    def one(flat: Any) -> Any:
-        found = oscillation(network_of(flat), data, rate)
-        return jnp.stack([found.loss, found.gradient, found.variance])
+@functools.cache
+def oscillations(setting: Setting) -> np.ndarray:
+    """Loss, squared gradient and variance predicted along the late central flow.
 
-    return jax.lax.map(one, weights)
+    Averaged over time: shape (3, rates, seeds).
+    """
+
+    @jax.jit
+    def found(weights: Any, data: Regression, rate: Any) -> Any:
+        def one(flat: Any) -> Any:
+            found = oscillation(network_of(flat), data, rate)
+            return jnp.stack([found.loss, found.gradient, found.variance])
+
+        rows = jax.lax.map(one, weights.reshape(-1, weights.shape[-1]))
+        return rows.reshape(*weights.shape[:-1], 3).mean(axis=1)
+
+    weights = ran("central flow", setting)["weights"]
+    weights = weights[:, :, weights.shape[2] // 2 :]
+    pairs = zip(jnp.asarray(weights), setting.rates, strict=True)
+    return np.stack([found(w, chebyshev(), rate) for w, rate in pairs]).transpose(2, 0, 1)
 
 
 def averaged(setting: Setting, which: int, share: float) -> Evidence:
@@ -67,19 +61,11 @@ def averaged(setting: Setting, which: int, share: float) -> Evidence:
     """
     descent = ran("descent", setting, dense=True)
     seen = descent["squares"][..., which].mean(axis=-1)
-    weights = ran("central flow", setting)["weights"]
-    data = chebyshev()
-    weights = weights[:, :, weights.shape[2] // 2 :]
-    found = np.stack(
-        [
-            np.asarray(_predicted(jnp.asarray(w.reshape(-1, w.shape[-1])), data, rate))
-            for w, rate in zip(weights, setting.rates, strict=True)
-        ]
-    ).reshape(*weights.shape[:3], 3)
-    rates = np.asarray(setting.rates)[:, None, None]
+    *averages, variance = oscillations(setting)
+    rates = np.asarray(setting.rates)[:, None]
     # What the oscillation contributes, of which a mutant has only a share.
-    added = found[..., 2] * (1 / rates if which == 0 else 4 / rates**2)
-    expected = (found[..., which] - (1 - share) * added).mean(axis=-1)
+    added = variance * (1 / rates if which == 0 else 4 / rates**2)
+    expected = averages[which] - (1 - share) * added
     error = np.abs(np.median(expected / seen, axis=1) - 1)
     return at_most(
         "error_of_median_ratio",
@@ -103,7 +89,7 @@ def _average(which: int, share: float = 1.0, **variants: Any) -> Made:
         look=lambda setting: averaged(setting, which, share),
         source=f"{SOURCE}, section 3",
         provenance="second-hand",
-        hypotheses="Chebyshev regression, tanh units; last half; to 15 % in the median",
+        hypotheses=f"{PROBLEM}; last half; to 15 % in the median",
         **variants,
     )
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -22,7 +23,11 @@ from ..networks.init import Initialization
 from ..sweeps import Sweep, run
 from ..sweeps.measures import Sharpness
 from ..theory import sharpness
+from .base import Evidence
+from .gather import at_most
+from .kinds import Made
 
+PROBLEM = "Chebyshev regression, tanh units"
 WIDTH, DEGREE, SAMPLES = 20, 4, 20
 EVERY = 50  # steps from save to save
 
@@ -111,7 +116,7 @@ SETTLED = {
 RULES: dict[str, Any] = {
     "descent": optax.sgd,
     "central flow": CentralFlow(),
-    "constrained": ConstrainedTrajectory(projections=2),
+    "constrained trajectory": ConstrainedTrajectory(projections=2),
 }
 
 
@@ -137,6 +142,8 @@ def sweep(setting: Setting, name: str, *, dense: bool = False) -> Sweep:
 def ran(name: str, setting: Setting, *, dense: bool = False) -> dict[str, np.ndarray]:
     """What a rule does, (rates, seeds, saves, ...): weights and sharpness at saves, of descent at
     midpoints; or, `dense`, squares at every step of the last half."""
+    if name == "gradient flow":
+        return flowed(setting)
     found = run(sweep(setting, name, dense=dense))
     return {str(key): values.values[0] for key, values in found.items()}
 
@@ -186,3 +193,44 @@ def failures(*runs: dict[str, np.ndarray]) -> np.ndarray:
 def apart(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> np.ndarray:
     """The distance of two runs at saved times, (rates, seeds, saves)."""
     return np.linalg.norm(a["weights"] - b["weights"], axis=-1)
+
+
+def nearness(model: str, setting: Setting) -> np.ndarray:
+    """The late distance of descent to a model of it, that to the gradient flow being 1."""
+    descent = ran("descent", setting)
+    near, far = (late(apart(descent, ran(name, setting))) for name in (model, "gradient flow"))
+    return near / far
+
+
+def held(setting: Setting) -> np.ndarray:
+    """Whether the central flow stays at the edge over the second half, (rates, seeds)."""
+    S = ran("central flow", setting)["sharpness"]
+    edge = 2 / np.asarray(setting.rates)[:, None]
+    return S[:, :, S.shape[2] // 2 :].min(axis=2) > edge * (1 - 1e-4)
+
+
+def follows(
+    id: str, source: str, model: str, plan: Callable[[str], Setting], **variants: Any
+) -> Made:
+    """The claim that descent is ten times nearer to a model of it than to the gradient flow."""
+
+    def look(setting: Setting) -> Evidence:
+        runs = [ran(name, setting) for name in ("descent", "gradient flow", model)]
+        return at_most(
+            "distance_over_distance_to_flow",
+            nearness(model, setting).ravel(),
+            0.1,
+            trials="networks",
+            failed=failures(*runs),
+        )
+
+    return Made(
+        id,
+        f"||descent - {model}|| <= 0.1 ||descent - gradient flow||, late",
+        plan=plan,
+        look=look,
+        source=source,
+        provenance="second-hand",
+        hypotheses=f"{PROBLEM}; descent at midpoints of steps",
+        **variants,
+    )
