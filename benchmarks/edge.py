@@ -1,11 +1,11 @@
 """The edge of stability: late sharpness, and how closely models follow descent, over step sizes.
 
-Regression on a Chebyshev polynomial, twenty tanh units. Seconds of whole sweeps, compilation apart;
+Regression on a Chebyshev polynomial, twenty tanh units. Seconds of whole sweeps, with compilation;
 distances to descent late in training over those of the gradient flow; Hessian products.
 """
 
 import time
-from itertools import pairwise
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,12 +20,16 @@ from jaxflow.claims.edges import (
     RULES,
     SETTLED,
     Setting,
-    apart,
     failures,
-    flowed,
+    held,
     late,
+    nearness,
     ran,
 )
+from jaxflow.dynamics import SquaredLoss
+from jaxflow.dynamics.formulations import Parameters
+from jaxflow.dynamics.rules import in_a_row
+from jaxflow.networks.curvature import leading, product
 from jaxflow.sweeps import run
 
 
@@ -39,8 +43,7 @@ def heights(setting: Setting) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     edge = 2 / np.asarray(setting.rates)[:, None]
     gap = late(found["sharpness"].values[0]) / edge - 1
-    central = ran("central flow", setting)["sharpness"][:, :, len(setting.saves) // 2 :]
-    held = central.min(axis=2) > edge * (1 - 1e-4)
+    there = held(setting)
     return {
         "rates": setting.rates,
         "seeds": setting.seeds,
@@ -48,8 +51,8 @@ def heights(setting: Setting) -> dict[str, Any]:
         "seconds": seconds,
         "seconds_compile": found.attrs["seconds_compile"],
         "failed": int((found.status.values > 1).sum()),
-        "off_the_edge": (~held).sum(axis=1).tolist(),
-        "gap_max": np.where(held, np.abs(gap), 0).max(axis=1).tolist(),
+        "off_the_edge": (~there).sum(axis=1).tolist(),
+        "gap_max": np.where(there, np.abs(gap), 0).max(axis=1).tolist(),
         "gap_max_with_those": np.abs(gap).max(axis=1).tolist(),
         "gap_median": np.median(np.abs(gap), axis=1).tolist(),
     }
@@ -58,12 +61,12 @@ def heights(setting: Setting) -> dict[str, Any]:
 def models(setting: Setting) -> list[dict[str, Any]]:
     """Each model of descent: its late distance, that of the gradient flow being 1."""
     rows = []
-    descent, flow = ran("descent", setting), flowed(setting)
-    for name in ("central flow", "constrained"):
+    descent, flow = ran("descent", setting), ran("gradient flow", setting)
+    for name in ("central flow", "constrained trajectory"):
         start = time.perf_counter()
         found = ran(name, setting)
         seconds = time.perf_counter() - start
-        ratio = late(apart(descent, found)) / late(apart(descent, flow))
+        ratio = nearness(name, setting)
         rows.append(
             {
                 "model": name,
@@ -90,20 +93,28 @@ def products(setting: Setting) -> dict[str, Any]:
     weights = jnp.asarray(ran("descent", setting)["weights"][-1, 0])
 
     @jax.jit
-    def look(before: Any, flat: Any) -> Any:
-        network, last = edges.network_of(flat), edges.network_of(before)
+    def look(last: Any, flat: Any) -> Any:
+        network = edges.network_of(flat)
         found = theory.hessian_eigenpairs(network, data)
-        start = theory.hessian_eigenpairs(last, data).vectors
-        again = theory.hessian_eigenpairs(network, data, start=start, steps=3)
+        warm = theory.hessian_eigenpairs(network, data, start=last, steps=3)
         exact = jnp.linalg.eigvalsh(theory.hessian(network, data))[-1]
-        return found.products, again.products, abs(again.values[0] / exact - 1)
+        return found.vectors, jnp.stack(
+            [found.products, warm.products, abs(warm.values[0] / exact - 1)]
+        )
 
-    cold, warm, gap = np.asarray([look(a, b) for a, b in pairwise(weights)]).T
+    start = theory.hessian_eigenpairs(edges.network_of(weights[0]), data).vectors
+    cold, warm, gap = np.asarray(jax.lax.scan(look, start, weights[1:])[1]).T
     counts = {}
-    for name, looks in (("central flow", "substeps"), ("constrained", "projections")):
-        rule = RULES[name]
-        columns = rule.unstable + 1
-        counts[name] = getattr(rule, looks) * columns * (rule.iterations + 1)
+    for name, looks in (("central flow", "substeps"), ("constrained trajectory", "projections")):
+        rule, problems = RULES[name], []
+        for flat in weights[-2:]:
+            network = edges.network_of(flat)
+            form = Parameters.build(network, data, SquaredLoss())
+            problems.append((form, form.start(network)))
+        memory = rule.start(*problems[0], setting.rates[-1])  # eigenvectors of a moment before
+        loss, flat, _ = in_a_row(*problems[1])
+        pairs = leading(partial(product, loss, flat), memory, steps=rule.iterations)
+        counts[name] = getattr(rule, looks) * int(pairs.products)
     return {
         "cold_median": float(np.median(cold)),
         "warm_median": float(np.median(warm)),

@@ -72,23 +72,24 @@ def gradient_descent(
 
     **Raises:** `ValueError` for rates, step counts or shapes that cannot be used.
     """
-    options: dict[str, Any] = {
-        "optimizer": optimizer,
-        "learning_rate": learning_rate,
-        "momentum": momentum,
-        "nesterov": nesterov,
-        "steps": steps,
-        "until": until,
-        "measures": measures,
-        "loss": loss,
-        "batch": batch,
-        "label_noise": label_noise,
-        "key": key,
-        "saves": saves,
-        "midpoints": midpoints,
-        "dt": dt,
-    }
-    return descend(network, data, descent_settings(data, **options))
+    settings = descent_settings(
+        data,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        momentum=momentum,
+        nesterov=nesterov,
+        steps=steps,
+        until=until,
+        measures=measures,
+        loss=loss,
+        batch=batch,
+        label_noise=label_noise,
+        key=jr.key(0) if key is None else key,
+        saves=saves,
+        midpoints=midpoints,
+        dt=dt,
+    )
+    return descend(network, data, settings)
 
 
 class DescentSettings(eqx.Module):
@@ -98,7 +99,7 @@ class DescentSettings(eqx.Module):
     clock: Any
     momentum: Array | None
     label_noise: Array | None
-    key: PRNGKeyArray | None  # None: still to be given
+    key: PRNGKeyArray | None  # None: every trajectory of a sweep has its own
     steps: Array
     saves: Array
     until: Until | None
@@ -198,7 +199,7 @@ def descent_settings(
         clock=clock,
         momentum=momentum,
         label_noise=label_noise,
-        key=jr.key(0) if key is None else key,
+        key=key,
         steps=jnp.asarray(steps),
         saves=jnp.asarray(at),
         until=as_arrays(until, dtype),
@@ -304,5 +305,6 @@ def descend(network: Any, data: Regression, plan: DescentSettings) -> Solution:
             "rejected": jnp.zeros_like(carry.step),
             "initial_log_excess": first.log_excess,
             "discrepancy": last.discrepancy,
+            "implicit": jnp.asarray(False),
         },
     )

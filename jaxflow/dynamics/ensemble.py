@@ -111,7 +111,7 @@ def summary(solution: Solution) -> dict[str, Array]:
         "log_excess_end": solution.log_excess1,
         "steps": solution.stats["steps"].astype(jnp.int32),
         "discrepancy": solution.stats["discrepancy"],
-        "implicit": jnp.asarray(solution.stats.get("implicit", False)).astype(jnp.int8),
+        "implicit": solution.stats["implicit"].astype(jnp.int8),
         **solution.measures,
     }
 

@@ -271,6 +271,6 @@ class PredictedDynamics(ConstrainedTrajectory):
         u, slope, v = edge.vectors[:, 0], across(edge), flat - at
         x, y = u @ v, slope @ v
         free = at - rate * edge.gradient
-        at, memory = self.project(loss, free, edge.memory, rate)
-        v = v - rate * (product(loss, state[0], v) + u * x * y + 0.5 * x**2 * slope) + free - at
-        return unravel(at + v), (at, memory)
+        after, memory = self.project(loss, free, edge.memory, rate)
+        v = v - rate * (product(loss, at, v) + u * x * y + 0.5 * x**2 * slope) + free - after
+        return unravel(after + v), (after, memory)

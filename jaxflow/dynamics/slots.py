@@ -23,10 +23,12 @@ from .formulations import Formulation
 from .formulations.base import all_finite
 from .measures import Measure
 from .settings import FlowSettings
+from .solution import RESULT_NAMES
 from .view import View
 
 RUNNING = -1
-FINISHED, STOPPED, MAX_STEPS, NOT_FINITE, NOT_STOPPED = range(5)  # a flow does not diverge
+# A flow does not diverge.
+FINISHED, STOPPED, MAX_STEPS, NOT_FINITE, NOT_STOPPED, _ = range(len(RESULT_NAMES))
 INT = jnp.int32
 ROUND = 8  # steps between two looks at which slots are free
 

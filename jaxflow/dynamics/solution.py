@@ -64,7 +64,7 @@ class Solution(eqx.Module):
     - `result`: how it ended, a `Result`. The solve never raises; `check()` does.
     - `stats`: `steps`, `accepted`, `rejected`, `initial_log_excess`, and `discrepancy`: how far the
       residual and the weights disagree at the end, relative to the targets; `implicit`: whether
-      the implicit solver was used (flows only).
+      the implicit solver was used.
     """
 
     ts: Float[Array, " times"]

@@ -226,7 +226,11 @@ class Sweep:
             "times": str(self.t1 if self.ts is None else self.ts),
             "measures": [measure.name for measure in self.measures],
             "compress": self.compress,
-            **({} if self.descent is None else {"descent": _words(self.descent)}),
+            **(
+                {}
+                if self.descent is None
+                else {"descent": {n: _text(v) for n, v in self.descent.items()}}
+            ),
             **{name: str(value) for name, value in options.items()},
         }
 
@@ -296,7 +300,3 @@ def _check(descent: dict[str, Any], axes: Mapping[str, Any]) -> None:
     for name in ("optimizer", "learning_rate", "steps"):
         if name not in {**descent, **axes}:
             raise ValueError(f"descent needs {name!r}, there or, but for steps, as an axis.")
-
-
-def _words(descent: dict[str, Any]) -> dict[str, str]:
-    return {name: _text(value) for name, value in descent.items()}

@@ -127,8 +127,6 @@ def groups(sweep: Sweep, cells: list[Cell], seeds: np.ndarray) -> list[Group]:
     for i, cell in enumerate(cells):
         law = as_arrays(cell.law, cell.data.X.dtype)
         descent = sweep.descends(cell)
-        if descent is not None:  # every row has a key of its own
-            descent = dataclasses.replace(descent, key=None)
         arrays, rest = eqx.partition((law, descent), eqx.is_array)
         known = isinstance(law, Initialization)
         arguments = dict(cell.arguments)
