@@ -14,8 +14,8 @@ import numpy as np
 import record
 
 import jaxflow as jf
-from jaxflow.plotting import save_figure, style
-from jaxflow.plotting.style import INK, ramp
+from jaxflow.report import save_figure, style
+from jaxflow.report.style import INK, ramp
 from jaxflow.sweeps.summary import exponent
 
 ALPHAS = [0.26, 0.3, 0.35, 0.4, 0.45, 0.5]

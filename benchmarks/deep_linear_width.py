@@ -18,8 +18,8 @@ import record
 from matplotlib.figure import Figure
 
 import jaxflow as jf
-from jaxflow.claims.hu2020 import deepen, orthogonal, rate
-from jaxflow.plotting import save_figure, style
+from jaxflow.papers.hu2020 import deepen, orthogonal, rate
+from jaxflow.report import save_figure, style
 
 WIDTHS = (10, 25, 63, 158, 398, 1000)
 DEPTHS = {"Gaussian": (4, 8, 16, 32), "orthogonal": (4, 8, 16, 32, 128, 700)}

@@ -18,7 +18,7 @@ import record
 
 import jaxflow as jf
 from jaxflow import theory
-from jaxflow.claims.sparse import sparse_regression
+from jaxflow.papers.settings.sparse_regression import sparse_regression
 
 DEPTHS = (2.0, 3.0, 4.0)
 CLOCK = ((2.0, 1.0), (2.0, 0.1), (3.0, 1.0), (3.0, 0.1), (4.0, 1.0))  # depth, alpha

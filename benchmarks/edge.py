@@ -14,8 +14,12 @@ import numpy as np
 import record
 
 from jaxflow import theory
-from jaxflow.claims import edges
-from jaxflow.claims.edges import (
+from jaxflow.dynamics.formulations import Parameters
+from jaxflow.dynamics.rules import in_a_row
+from jaxflow.networks.curvature import leading, product
+from jaxflow.networks.losses import SquaredLoss
+from jaxflow.papers.settings import edge_of_stability as edges
+from jaxflow.papers.settings.edge_of_stability import (
     PRESETS,
     RULES,
     SETTLED,
@@ -26,10 +30,6 @@ from jaxflow.claims.edges import (
     nearness,
     ran,
 )
-from jaxflow.dynamics import SquaredLoss
-from jaxflow.dynamics.formulations import Parameters
-from jaxflow.dynamics.rules import in_a_row
-from jaxflow.networks.curvature import leading, product
 from jaxflow.sweeps import run
 
 

@@ -11,8 +11,8 @@ import jax.random as jr
 import record
 
 import jaxflow as jf
-from jaxflow.claims import min2023, xu2023
-from jaxflow.claims.min2021.margin import INSTANTANEOUS
+from jaxflow.papers import min2023, xu2023
+from jaxflow.papers.min2021.margin import INSTANTANEOUS
 from jaxflow.theory import instantaneous_rate, rate_bound
 
 PRINTED = {

@@ -14,8 +14,8 @@ import numpy as np
 import record
 
 import jaxflow as jf
-from jaxflow.plotting import save_figure, style
-from jaxflow.plotting.style import ACCENT, INK, MUTED, ramp
+from jaxflow.report import save_figure, style
+from jaxflow.report.style import ACCENT, INK, MUTED, ramp
 from jaxflow.sweeps.summary import exponent
 
 WIDTHS = [500, 1000, 2000, 4000, 7000, 9500, 10_000]

@@ -24,9 +24,9 @@ import peer_tools
 import record
 
 import jaxflow as jf
-from jaxflow.plotting import save_figure, style
-from jaxflow.plotting.style import ACCENT, ramp
-from jaxflow.sweeps import Clock
+from jaxflow.machine import Stopwatch
+from jaxflow.report import save_figure, style
+from jaxflow.report.style import ACCENT, ramp
 
 WIDTHS, SEEDS, MANY = [100, 1000, 5000], 64, 4096
 RATIO, FALLS = 1e-20, (1e-2, 1e-6)
@@ -109,7 +109,7 @@ def case(
     measures = [jf.measures.Product(), jf.measures.ImbalanceDrift()]
     plan = jf.Sweep(data, InFull(), widths=[h], seeds=seeds, t1=FAR, until=stop, measures=measures)
     draw = eqx.filter_jit(eqx.filter_vmap(lambda key: plan.init(key, data, width=h)))
-    with Clock() as clock:
+    with Stopwatch() as clock:
         networks = jax.block_until_ready(draw(plan.cells[0].keys(plan.key, seeds)))
     compressed = eqx.filter_vmap(lambda network: jf.compress(network, data))(networks)
 
@@ -176,7 +176,7 @@ def peer(tool: peer_tools.Tool, job: peer_tools.Job, exact: Any, budget: float) 
     """A peer, the faster way, on as many seeds as a trial on a few says will fit the budget."""
 
     def timed(way: str, seeds: int) -> tuple[peer_tools.Run, Clock]:
-        with Clock() as clock:
+        with Stopwatch() as clock:
             run = tool.ways[way](job.some(slice(seeds)))
         return run, clock
 

@@ -14,9 +14,9 @@ import numpy as np
 import record
 
 import jaxflow as jf
-from jaxflow.claims.min2021 import SCALES
-from jaxflow.plotting import save_figure, style
-from jaxflow.plotting.style import INK, ramp
+from jaxflow.papers.min2021 import SCALES
+from jaxflow.report import save_figure, style
+from jaxflow.report.style import INK, ramp
 
 HORIZON = 0.15
 # Printed: c, final loss, final bound. The legend's (0.2, 0.05) for the second pair is a misprint:

@@ -9,8 +9,8 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from jaxflow.sweeps import environment
-from jaxflow.sweeps.files import whole
+from jaxflow.machine import environment
+from jaxflow.machine.files import atomic_write
 
 RESULTS = Path(__file__).parent / "results"
 console = Console(width=110)
@@ -41,6 +41,6 @@ def write(chosen: argparse.Namespace, name: str, results: dict[str, Any]) -> Non
     if chosen.quick:
         return
     path = chosen.out / f"{name}.json"
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps({"environment": environment(), **results}, indent=1) + "\n")
     console.print(f"wrote {path.name}")

@@ -17,9 +17,9 @@ import record
 
 import jaxflow as jf
 from jaxflow import theory
-from jaxflow.claims.jin2023 import LAWS
-from jaxflow.claims.wide import distances, line, points, square
 from jaxflow.networks.activations import ReLU
+from jaxflow.papers.jin2023 import LAWS
+from jaxflow.papers.settings.wide_networks import distances, line, points, square
 from jaxflow.sweeps.summary import exponent
 
 SEEDS = 20

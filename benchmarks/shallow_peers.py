@@ -19,8 +19,8 @@ import record
 
 import jaxflow as jf
 from jaxflow import theory
-from jaxflow.claims.wide import line, points
-from jaxflow.sweeps import Clock
+from jaxflow.machine import Stopwatch
+from jaxflow.papers.settings.wide_networks import line, points
 
 WIDTHS, SEEDS, FEW = (80, 1280, 20480), 20, 4  # FEW for peers, and for errors
 RTOL, ATOL, RATIO, ROUND = 1e-6, 1e-8, 1e-8, 1e-3
@@ -194,7 +194,7 @@ def peer(solve: Any, networks: Any, x: Any, y: Any, at: Any, ends: Any, error: A
         theta = network.W[:, 0], network.b, network.V[0]
         goal = RATIO * 0.5 * float(np.sum(y**2))  # the networks are zero at the start
         for _ in range(1 if i else 2):
-            with Clock() as clock:
+            with Stopwatch() as clock:
                 out, count = jax.block_until_ready(solve(theta, x, y, ends[i], goal))
             compiling = max(compiling, clock.compile)
             if time.perf_counter() - begin > BUDGET:

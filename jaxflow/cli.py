@@ -16,15 +16,16 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from . import claims, data as problems, plotting, theory
+from . import claims, data as problems, measures, report as plotting, theory
 from .claims import Verdict
-from .claims.min2021 import Rate, allowance, rate_sweep
 from .data import Regression
+from .machine import Stopwatch, environment
+from .machine.cores import keep_programs, use_all_cores
+from .machine.files import atomic_write
 from .networks.init import Gaussian
-from .plotting.tables import LEGEND, exponent_line, verdict_panel, width_table
-from .sweeps import Clock, Sweep, environment, measures, refuse, run
-from .sweeps.files import whole
-from .sweeps.machine import keep_programs, use_all_cores
+from .papers.min2021 import Rate, allowance, rate_sweep
+from .report.tables import LEGEND, exponent_line, verdict_panel, width_table
+from .sweeps import Sweep, refuse, run
 from .sweeps.summary import by_width, width_exponent
 
 WIDEST = 2**53  # the last integer before floats leave gaps
@@ -134,7 +135,7 @@ def sweep(
         f"{float(problem.condition):.3g}, optimal loss {float(problem.optimal_loss):.3g}"
     )
     claim = Rate.on(planned)
-    with Clock() as clock:
+    with Stopwatch() as clock:
         with _progress() as bar:
             task = bar.add_task("trajectories", total=planned.trajectories)
             dataset = _run(planned, path, lambda done, _: bar.update(task, completed=done))
@@ -219,7 +220,7 @@ def verify(
     verdicts: list[Verdict] = []
     order = [claim.id for name in chosen for claim in claims.find(name)]
     total = len(order)
-    with Clock() as clock, out.status(f"0 of {total} claims") as status:
+    with Stopwatch() as clock, out.status(f"0 of {total} claims") as status:
         for verdict in _checked(lambda: claims.verify_all(chosen, preset=preset, jobs=jobs)):
             verdicts.append(verdict)
             out.print(verdict_panel(verdict))
@@ -389,7 +390,7 @@ def _write_json(path: Path, verdicts: list[Verdict], settings: dict[str, Any]) -
         "settings": settings,
         "verdicts": [verdict.to_json() for verdict in verdicts],
     }
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(record, indent=2) + "\n")
 
 

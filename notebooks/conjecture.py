@@ -28,7 +28,7 @@ import numpy as np
 
 import jaxflow as jf
 from jaxflow.claims import Everywhere, verify
-from jaxflow.networks.charts import Size
+from jaxflow.falsify.charts import Size
 from jaxflow.theory import limit_rate
 
 jax.config.update("jax_enable_x64", True)

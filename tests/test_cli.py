@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from jaxflow import claims, cli
 from jaxflow.cli import parse_widths
-from jaxflow.plotting.tables import concise
+from jaxflow.report.tables import concise
 from jaxflow.sweeps.summary import by_width
 
 CLAIM = """

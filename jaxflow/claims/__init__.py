@@ -6,9 +6,16 @@ from .base import (
     Evidence as Evidence,
     Verdict as Verdict,
 )
-from .falsify import Falsification as Falsification, falsify as falsify
-from .inequality import Inequality as Inequality
-from .kinds import Everywhere as Everywhere, Made as Made
+from .kinds import (
+    Everywhere as Everywhere,
+    Made as Made,
+)
 from .many import verify_all as verify_all
-from .registry import catalogue as catalogue, find as find
-from .verify import judge as judge, verify as verify
+from .registry import (
+    catalogue as catalogue,
+    find as find,
+)
+from .verify import (
+    judge as judge,
+    verify as verify,
+)

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from ..networks.charts import Chart, Size
+from ..falsify.charts import Chart, Size
+from ..falsify.hunt import NOISE, second_opinion
+from ..falsify.inequality import Inequality, relative_slack
 from ..sweeps.run import Progress
 from .base import Claim, Evidence
 from .decide import universal
-from .falsify import NOISE, second_opinion
-from .inequality import Inequality, relative_slack
 
 Rule = Callable[[Evidence], tuple[bool | None, str]]
 DRAWS = {"quick": 2_000, "paper": 20_000, "large": 200_000}  # networks a size

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import jax
 from threadpoolctl import threadpool_limits
 
-from ..sweeps.machine import keep_programs
+from ..machine.cores import keep_programs
 from .base import Claim, Verdict
 from .registry import find
 from .verify import verify

@@ -8,7 +8,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from types import ModuleType
 
-import jaxflow.claims as _room
+import jaxflow.papers as _room
 
 from .base import Claim
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from ..sweeps import Clock
+from ..machine import Stopwatch
 from ..sweeps.run import Progress
 from .base import PRESETS, Claim, Evidence, Verdict
 from .registry import find
@@ -27,7 +27,7 @@ def verify(
             names = ", ".join(c.id for c in found)
             raise ValueError(f"{claim!r} means several claims; name one of {names}.")
         claim = found[0]
-    with Clock() as clock:
+    with Stopwatch() as clock:
         evidence = claim.evaluate(claim.setting(preset), progress)
         verdict = judge(claim, evidence, preset)
     return dataclasses.replace(verdict, seconds=clock.seconds)

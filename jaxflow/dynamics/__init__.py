@@ -1,22 +1,25 @@
 """How it learns: the exact flow and its discrete counterpart, one signature and one Solution."""
 
-from . import formulations as formulations, measures as measures, until as until
-from .clock import ClockSolution as ClockSolution, log_loss_flow as log_loss_flow
+from . import (
+    formulations as formulations,
+    until as until,
+)
 from .descent import gradient_descent as gradient_descent
 from .flow import gradient_flow as gradient_flow
-from .implicit import Implicit as Implicit
-from .losses import (
-    ExponentialLoss as ExponentialLoss,
-    LogisticLoss as LogisticLoss,
-    MarginLoss as MarginLoss,
-    SquaredLoss as SquaredLoss,
+from .integrators import Implicit as Implicit
+from .log_loss_flow import (
+    ClockSolution as ClockSolution,
+    log_loss_flow as log_loss_flow,
 )
-from .measures import Measure as Measure
+from .measure import Measure as Measure
 from .rules import (
     CentralFlow as CentralFlow,
     ConstrainedTrajectory as ConstrainedTrajectory,
     PredictedDynamics as PredictedDynamics,
     Rule as Rule,
 )
-from .solution import Result as Result, Solution as Solution
+from .solution import (
+    Result as Result,
+    Solution as Solution,
+)
 from .view import View as View

@@ -12,11 +12,11 @@ import optax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..data import Regression
+from ..networks.losses import SquaredLoss
 from .flow import optimal_loss
 from .formulations import Parameters
 from .formulations.base import all_finite
-from .losses import SquaredLoss
-from .measures import Measure, named
+from .measure import Measure, named
 from .rules import Descent, Rule
 from .settings import SAVES, as_arrays
 from .solution import Result, Solution

@@ -18,8 +18,8 @@ from ..data import Regression
 from .descent import DescentSettings, descend
 from .flow import horizon, solve
 from .formulations import Formulation, choose
+from .integrators.slots import Clock, Left, Loop, by_groups, kept
 from .settings import FlowSettings
-from .slots import Clock, Left, Loop, by_groups, kept
 from .solution import Solution, result_code
 from .view import View
 

@@ -11,13 +11,13 @@ import optimistix as optx
 from jaxtyping import Array, Float, PyTree
 
 from ..data import Regression
-from .choice import decided, last
-from .control import control, implicit_control
+from ..networks.losses import SquaredLoss
 from .formulations import Formulation, choose
 from .formulations.base import all_finite
-from .implicit import Implicit
-from .losses import SquaredLoss
-from .measures import Measure
+from .integrators.choose_solver import decided, last
+from .integrators.control import control, implicit_control
+from .integrators.implicit import Implicit
+from .measure import Measure
 from .settings import FlowSettings, flow_settings, log_spaced, times
 from .solution import Result, Solution
 from .until import Until

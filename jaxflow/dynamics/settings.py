@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .implicit import Implicit
-from .losses import SquaredLoss
-from .measures import Measure, named
+from ..networks.losses import SquaredLoss
+from .integrators.implicit import Implicit
+from .measure import Measure, named
 from .until import Until
 
 SAVES = 257  # default number of saved times: t = 0 and 256 more

@@ -2,14 +2,26 @@
 
 from . import (  # noqa: F401
     activations as activations,
-    charts as charts,
     compression as _compression,
     init as init,
 )
-from .base import best_fit as best_fit, compress as compress, trainable as trainable
+from .base import (
+    best_fit as best_fit,
+    compress as compress,
+    trainable as trainable,
+)
 from .deep_linear import DeepLinear as DeepLinear
 from .diagonal_linear import DiagonalLinear as DiagonalLinear
-from .kernel import cross_kernel as cross_kernel, tangent_kernel as tangent_kernel
+from .kernel import (
+    cross_kernel as cross_kernel,
+    tangent_kernel as tangent_kernel,
+)
+from .losses import (
+    ExponentialLoss as ExponentialLoss,
+    LogisticLoss as LogisticLoss,
+    MarginLoss as MarginLoss,
+    SquaredLoss as SquaredLoss,
+)
 from .mirror import MirrorMap as MirrorMap
 from .shallow import ShallowNetwork as ShallowNetwork
 from .two_layer_linear import (

@@ -9,8 +9,8 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from ..machine.versions import versions
 from .plan import Sweep
-from .versions import versions
 
 # Those whose change could change a bit of the result.
 NUMERICAL = ("jaxflow-lab", "jax", "jaxlib", "diffrax", "equinox", "numpy")

@@ -16,7 +16,7 @@ from jaxtyping import PRNGKeyArray
 
 from ..data import Regression
 from ..dynamics.descent import DescentSettings, descent_settings
-from ..dynamics.measures import Measure
+from ..dynamics.measure import Measure
 from ..dynamics.settings import FlowSettings, flow_settings, times
 from ..dynamics.until import Until
 

@@ -16,15 +16,15 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import PyTree
 
 from ..data import Regression
-from ..dynamics.choice import decided, last
 from ..dynamics.descent import DescentSettings, descend
 from ..dynamics.ensemble import descents, flows, probe, summary
-from ..dynamics.implicit import Implicit
-from ..dynamics.losses import SquaredLoss
+from ..dynamics.integrators.choose_solver import decided, last
+from ..dynamics.integrators.implicit import Implicit
+from ..dynamics.integrators.slots import by_groups
 from ..dynamics.settings import FlowSettings, as_arrays, log_spaced
-from ..dynamics.slots import by_groups
 from ..networks import compress
 from ..networks.init import Initialization
+from ..networks.losses import SquaredLoss
 from .plan import Cell, Sweep
 
 BATCHES = 2**32 - 1  # what a trajectory's key is folded with, for batches and noise

@@ -11,10 +11,11 @@ import jax
 import numpy as np
 import xarray as xr
 
-from .clock import Clock
+from ..machine.cores import devices
+from ..machine.stopwatch import Stopwatch
+from ..machine.versions import environment
 from .fingerprint import fingerprint
 from .layout import Block, blocks, extents, label, variables
-from .machine import devices
 from .plan import Cell, Sweep
 from .program import (
     Crew,
@@ -30,7 +31,6 @@ from .program import (
     submit,
 )
 from .store import Store, check
-from .versions import environment
 
 Progress = Callable[[int, int], None]  # (trajectories done, trajectories in all)
 
@@ -72,7 +72,7 @@ def run(
     **Raises:** `ValueError` if `store` is something else or the store of another plan, or if the
     result would be too large.
     """
-    with Clock() as watch:
+    with Stopwatch() as watch:
         engine = Engine(sweep, max_bytes)
         if store is None:
             arrays = engine.in_memory(progress)

@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from .files import whole
+from ..machine.files import atomic_write
 from .layout import Block, Variable, label
 from .plan import Sweep
 
@@ -52,7 +52,7 @@ class Store:
         path = Path(path)
         if not path.exists():
             try:
-                with whole(path) as partial:
+                with atomic_write(path) as partial:
                     _create(partial, sweep, known, chunks, plan)
             except OSError:
                 if not (path / HIDDEN).exists():  # else another process was faster
@@ -89,7 +89,7 @@ class Store:
             array: Any = self.group[name]
             array[self._region(name, block)] = values[name]
             digests[name] = _digest(values[name])
-        with whole(self._record(block)) as partial:
+        with atomic_write(self._record(block)) as partial:
             partial.write_text(json.dumps(digests, sort_keys=True) + "\n")
 
     def claim(self, block: Block) -> IO[str] | None:

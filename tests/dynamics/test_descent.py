@@ -13,7 +13,7 @@ from tracing import Traces
 import jaxflow as jf
 from jaxflow import Result, gradient_descent, gradient_flow
 from jaxflow.dynamics.descent import save_steps
-from jaxflow.dynamics.measures import OffSpanDistance, Product
+from jaxflow.measures import OffSpanDistance, Product
 
 sgd = optax.sgd
 momentum = functools.partial(optax.sgd, momentum=0.9)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import jaxflow as jf
-from jaxflow.dynamics.crossing import Root
 from jaxflow.dynamics.ensemble import flows, summary
 from jaxflow.dynamics.flow import solve
+from jaxflow.dynamics.integrators.crossing import Root
 from jaxflow.dynamics.settings import flow_settings
 from jaxflow.networks import compress
 

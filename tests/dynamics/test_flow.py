@@ -16,9 +16,9 @@ from tracing import Traces
 import jaxflow as jf
 from jaxflow import Result, gradient_flow, theory
 from jaxflow.dynamics.flow import solve
-from jaxflow.dynamics.measures import ImbalanceDrift, Product
 from jaxflow.dynamics.settings import flow_settings, times
 from jaxflow.dynamics.solution import RESULT_NAMES, RESULTS, result_code
+from jaxflow.measures import ImbalanceDrift, Product
 
 TIMES = np.array([0.0, 0.1, 0.4, 1.0, 2.0, 4.0, 8.0])
 TIGHT = 1e-12

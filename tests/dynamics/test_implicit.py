@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import jaxflow as jf
-from jaxflow.dynamics import tableau
-from jaxflow.dynamics.choice import decided
 from jaxflow.dynamics.formulations import Residual, TwoLayerResidual
 from jaxflow.dynamics.formulations.general import DenseKernel
 from jaxflow.dynamics.formulations.two_layer_linear import KroneckerKernel
+from jaxflow.dynamics.integrators import tableau
+from jaxflow.dynamics.integrators.choose_solver import decided
 from jaxflow.dynamics.settings import flow_settings
 from jaxflow.sweeps.run import draw
 

@@ -11,15 +11,17 @@ import pytest
 from tracing import Traces
 
 import jaxflow as jf
-from jaxflow.dynamics.measures import LogExcess, OffSpanDistance, Product
-from jaxflow.networks.init import (
-    Balanced,
-    Gaussian,
-    Initialization,
-    LambdaBalanced,
-    Orthogonal,
+from jaxflow.measures import (
+    BoundTimes,
+    Level,
+    LogExcess,
+    OffSpanDistance,
+    Product,
+    RateSlack,
+    curves,
+    standard,
 )
-from jaxflow.sweeps.measures import BoundTimes, Level, RateSlack, curves, standard
+from jaxflow.networks.init import Balanced, Gaussian, Initialization, LambdaBalanced, Orthogonal
 from jaxflow.sweeps.plan import vary
 from jaxflow.sweeps.run import draw
 from jaxflow.theory import bias_law

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import jaxflow as jf
-from jaxflow.dynamics.measures import FinalProduct, LogExcess, OffSpanDistance, Times
+from jaxflow.measures import FinalProduct, LogExcess, OffSpanDistance, Times
 from jaxflow.networks.activations import Tanh
 from jaxflow.networks.init import Gaussian, Initialization, Shallow
 from jaxflow.sweeps.program import BATCHES, mode

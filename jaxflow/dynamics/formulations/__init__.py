@@ -3,10 +3,19 @@
 from typing import Any
 
 from ...data import Regression
-from .base import Formulation as Formulation, formulations as formulations
+from .base import (
+    Formulation as Formulation,
+    formulations as formulations,
+)
 from .diagonal_linear import Mirror as Mirror
-from .general import Parameters as Parameters, Residual as Residual
-from .two_layer_linear import TwoLayerResidual as TwoLayerResidual, off_span as off_span
+from .general import (
+    Parameters as Parameters,
+    Residual as Residual,
+)
+from .two_layer_linear import (
+    TwoLayerResidual as TwoLayerResidual,
+    off_span as off_span,
+)
 
 
 def choose(name: str, network: Any, data: Regression, loss: Any) -> Formulation:

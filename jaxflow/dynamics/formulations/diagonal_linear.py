@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from ...data import Regression
 from ...networks import DiagonalLinear, MirrorMap, best_fit
-from ..losses import SquaredLoss
+from ...networks.losses import SquaredLoss
 from .base import Formulation, formulations, norm
 from .general import GENERAL, DenseKernel
 from .residual import LogResidual, ResidualFormulation, ResidualState

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ...data import Regression
 from ...networks import best_fit, tangent_kernel, trainable
-from ..losses import SquaredLoss
+from ...networks.losses import SquaredLoss
 from .base import Formulation, formulations, like, norm
 from .residual import LogResidual, ResidualFormulation, ResidualState, TangentKernel
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from ...data import Regression
 from ...networks import TwoLayerLinear, fits, span_factors
-from ..losses import SquaredLoss
+from ...networks.losses import SquaredLoss
 from .base import Formulation, formulations, matmul, norm, transpose
 from .general import GENERAL
 from .residual import LogResidual, ResidualFormulation, ResidualState, TangentKernel

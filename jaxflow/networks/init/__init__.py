@@ -7,7 +7,12 @@ from .deep_linear import (
     DeepOrthogonal as DeepOrthogonal,
 )
 from .diagonal_linear import Diagonal as Diagonal
-from .laws import Law as Law, Normal as Normal, Sphere as Sphere, Uniform as Uniform
+from .laws import (
+    Law as Law,
+    Normal as Normal,
+    Sphere as Sphere,
+    Uniform as Uniform,
+)
 from .shallow import Shallow as Shallow
 from .two_layer_linear import (
     Balanced as Balanced,

@@ -1,0 +1,79 @@
+"""Explicit or implicit: whichever the spectrum of the tangent kernel says is cheaper.
+
+An explicit step is limited by stability, about 3 over the fastest rate; an implicit one by accuracy
+alone, and their number grows with the logarithm of the time. What one costs in the other's units
+is the formulation's own estimate, from measurements.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ...data import Regression
+from ..formulations import choose
+from ..formulations.residual import ResidualFormulation
+from ..settings import FlowSettings
+from .implicit import Implicit
+
+STABLE = 3.0  # steps of an explicit solver, times the fastest rate, along a stiff decay
+DECAY = math.log(1e20)  # of the excess loss, where a stopping rule does not say
+
+
+def decided(
+    settings: FlowSettings, networks: Sequence[Any], data: Regression, end: Any
+) -> FlowSettings:
+    """The settings with a solver that suits these networks; `end`: the last time, or None.
+
+    Where values are not known yet, under `jit` and `vmap`, the solver is explicit.
+    """
+    if not settings.auto:
+        return settings
+    settings = dataclasses.replace(settings, auto=False)
+    if traced((networks, data, end, settings.rtol)):
+        return settings
+    form = choose(settings.formulation, networks[0], data, settings.loss)
+    if not isinstance(form, ResidualFormulation):
+        return settings
+    explicit = implicit = 0.0
+    for network in networks:
+        spectrum = form.spectrum(network)
+        if spectrum is None:
+            return settings
+        explicit += explicit_steps(*spectrum, settings, end)
+        implicit += form.implicit_cost * implicit_steps(*spectrum, settings, end)
+    return settings if explicit < implicit else dataclasses.replace(settings, solver=Implicit())
+
+
+def duration(slowest: float, settings: FlowSettings, end: Any) -> float:
+    """How long the flow may take: up to the end, or to where its slowest mode has met the rule."""
+    stop = math.inf
+    if settings.until is not None and slowest > 0:
+        decay = settings.until.decay
+        stop = (DECAY if decay is None else float(decay)) / (2 * slowest)
+    return min(math.inf if end is None else float(end), stop)
+
+
+def explicit_steps(slowest: float, fastest: float, settings: FlowSettings, end: Any) -> float:
+    """About how many steps an explicit solver needs."""
+    return 50 + fastest * duration(slowest, settings, end) / STABLE
+
+
+def implicit_steps(slowest: float, fastest: float, settings: FlowSettings, end: Any) -> float:
+    """About how many steps the implicit solver needs."""
+    span = min(fastest * duration(slowest, settings, end), 1e30)
+    accuracy = (1e-6 / float(settings.rtol)) ** 0.2
+    return accuracy * (40 + 12 * math.log10(max(span, 1.0)))
+
+
+def traced(tree: Any) -> bool:
+    """Whether values are not known yet, under `jit` and `vmap`."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def last(ts: Any) -> Any:
+    """The last of the saved times, if they are known."""
+    return None if ts is None or traced(ts) else np.asarray(ts)[..., -1].max()

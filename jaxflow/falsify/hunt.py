@@ -1,0 +1,294 @@
+"""Hunt for a counterexample: random restarts, ascent on the violation, a second opinion."""
+
+import dataclasses
+import functools
+import itertools
+import math
+import os
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+from jaxtyping import Array, PRNGKeyArray
+
+from ..data import Regression
+from ..dynamics import Measure, gradient_flow
+from ..machine.files import atomic_write
+from .charts import Chart, Free, Size
+from .exact_flow import exact_flow
+from .inequality import Inequality
+from .multiprecision import exactly, rounded
+
+RESTARTS, CLIMBERS, CLIMB = 8192, 16, 50  # random networks a round; the best climb; steps each
+FLOWS, FLOW_CLIMB, TIMES = 128, 6, 64  # the same for trajectories, and times looked at along each
+PACE = 0.03  # of an ascent step, relative to the coordinates
+NOISE, FLOW_NOISE = 1e-11, 1e-6  # of a slack: nearer to 0 nothing is even suspected
+LEAST = 1e-9  # that a counterexample must show: the constants of a formula are doubles, too
+OPINIONS = 4  # candidates a round that are looked at again
+DEEPEST = 1e-10  # of the initial excess loss: beyond, weights in double precision cannot tell it
+
+
+@dataclasses.dataclass(frozen=True)
+class Falsification:
+    """What came of a hunt.
+
+    **Attributes:** `violated`, whether a counterexample was confirmed in independent arithmetic;
+    `slack`, the worst found in double precision, and `exact_slack`, the same again in
+    multiprecision (None if nothing was suspected); the instance, `network` and `data`, with `t`
+    if it is about trajectories; its `size`; `evaluations` of the slack within the hypotheses;
+    `unconfirmed`, suspicions that the second opinion did not share; `sizes` searched; `seconds`.
+    """
+
+    statement: str
+    chart: str
+    violated: bool
+    slack: float
+    exact_slack: float | None
+    network: Any
+    data: Regression
+    t: float | None
+    size: Size
+    evaluations: int
+    unconfirmed: int
+    sizes: int
+    seconds: float
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the instance as `.npz`: X, Y (for `data.load(path, center=False)`), network, t."""
+        values: dict[str, Any] = {"X": self.data.X, "Y": self.data.Y}
+        for where, leaf in jax.tree_util.tree_leaves_with_path(self.network):
+            values[jax.tree_util.keystr(where, simple=True, separator=".")] = leaf
+        if self.t is not None:
+            values["t"] = self.t
+        values["slack"] = self.slack if self.exact_slack is None else self.exact_slack
+        with atomic_write(path) as partial, open(partial, "wb") as file:
+            arrays: dict[str, Any] = {name: np.asarray(value) for name, value in values.items()}
+            np.savez(file, **arrays)
+
+    def __str__(self) -> str:
+        r, m, h, L, _ = self.size
+        where = f"r = {r}, m = {m}, h = {h}" + (f", L = {L}" if L > 2 else "")
+        hunt = f"{self.evaluations:,} evaluations, {self.sizes} sizes, {self.seconds:.0f} s"
+        if self.violated:
+            return f"FALSE: slack {self.exact_slack:.3g} at {where} ({hunt})"
+        rest = f"; {self.unconfirmed} suspicions unconfirmed" if self.unconfirmed else ""
+        return f"no violation; tightest slack {self.slack:.3g} at {where} ({hunt}{rest})"
+
+
+def falsify(
+    inequality: Inequality,
+    chart: Chart | None = None,
+    *,
+    sizes: Sequence[Size] | None = None,
+    seconds: float = 60.0,
+    evaluations: int | None = None,
+    key: PRNGKeyArray | None = None,
+    stop: bool = True,
+) -> Falsification:
+    """Hunt for networks and data that break an inequality.
+
+    Size after size, small ones first and again and again: many random networks, then an ascent on
+    the violation from the worst of them by Adam, through the flow itself where the inequality has
+    a `t1` (down to 1e-10 of the initial excess loss). What looks broken is computed again from its
+    coordinates, with 50 and with 80 digits (trajectories are integrated anew, by extrapolation,
+    with 30 and with 45), which must agree. Only then is it a counterexample.
+    Violations outside the hypotheses, the chart's or `inequality.applies`, never count.
+
+    **Arguments:**
+
+    - `inequality`: an `Inequality`.
+    - `chart`: the hypotheses as a family of networks; default `charts.Free()`, all of them.
+    - `sizes`: the dimensions to search; default `chart.sizes()`.
+    - `seconds`, `evaluations`: when to give up: whichever comes first. What is running is finished.
+    - `key`: of the random networks.
+    - `stop`: at the first counterexample; else the worst one found in the time is returned.
+
+    **Returns:** a `Falsification`.
+
+    **Raises:** `ValueError` without double precision, or without sizes.
+    """
+    if not jax.config.read("jax_enable_x64"):
+        raise ValueError("falsify needs double precision: set jax_enable_x64 first.")
+    chart = Free() if chart is None else chart
+    where = list(chart.sizes() if sizes is None else sizes)
+    if not where:
+        raise ValueError("There are no sizes to search.")
+    key = jr.key(0) if key is None else key
+    noise = NOISE if inequality.t1 is None else FLOW_NOISE
+    start, done, unconfirmed = time.perf_counter(), 0, 0
+    visited: set[Size] = set()
+    best: tuple[bool, float, Any] | None = None
+
+    # Programs of this call alone, let go when it returns: each of its sizes has some 430 memory
+    # maps, of which a process may have 65,530.
+    hunts = {size: jax.jit(functools.partial(_hunt, inequality, chart, size)) for size in where}
+
+    def spent() -> bool:
+        late = time.perf_counter() - start > seconds
+        return late or (evaluations is not None and done >= evaluations)
+
+    for number in itertools.count():
+        size = where[number % len(where)]
+        # Optax's own code needs implicit promotion, and an inequality of the user's may.
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            found = hunts[size](jr.fold_in(key, number))
+        visited.add(size)
+        done += int(found.count)
+        for i in np.argsort(found.slack)[:OPINIONS]:
+            slack, t = float(found.slack[i]), float(found.t[i])
+            if not np.isfinite(slack):
+                break
+            c = jax.tree.map(lambda x, i=i: np.asarray(x[i]), found.coordinates)
+            exact = None
+            if slack < -noise:
+                exact = second_opinion(inequality, chart, size, c, t)
+                unconfirmed += exact is None
+            confirmed = exact is not None
+            # What was only suspected counts as attained.
+            value = exact if exact is not None else slack if slack >= -noise else 0.0
+            if best is None or (not confirmed, value) < (not best[0], best[1]):
+                best = confirmed, value, (slack, exact, size, c, t)
+            if slack >= -noise or confirmed:
+                break
+        if (best is not None and best[0] and stop) or spent():
+            break
+    if best is None:
+        raise ValueError(
+            "No network of the chart meets the hypotheses: widen `applies`, or choose other sizes."
+        )
+    violated, _, (slack, exact, size, c, t) = best
+    network, data = chart(jax.tree.map(jnp.asarray, c), size)
+    return Falsification(
+        statement=inequality.statement,
+        chart=chart.name,
+        violated=violated,
+        slack=slack,
+        exact_slack=exact,
+        network=network,
+        data=data,
+        t=None if inequality.t1 is None else t,
+        size=size,
+        evaluations=done,
+        unconfirmed=unconfirmed,
+        sizes=len(visited),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def second_opinion(
+    inequality: Inequality, chart: Chart, size: Size, coordinates: Any, t: float = 0.0
+) -> float | None:
+    """The slack of a suspect in multiprecision; None if it is no violation there.
+
+    Twice, with 50 and 80 digits (trajectories: 30 and 45): where an inequality is attained, or
+    hardly conditioned, rounding falls on either side of 0, but not twice by the same amount.
+    """
+    found = []
+    for digits in (50, 80) if inequality.t1 is None else (30, 45):
+        network, data = exactly(lambda c: chart(c, size), coordinates, digits=digits)
+        if not bool(exactly(inequality.meets, network, data, digits=digits)):
+            return None
+        where: tuple[Any, ...] = network, data
+        if inequality.t1 is not None:
+            later = exact_flow(network, data, t, digits=digits)
+            if later is None:
+                return None
+            where = network, later, t, data
+        value = float(rounded(exactly(inequality.slack, *where, digits=digits)))
+        if not value < -LEAST:
+            return None
+        found.append(value)
+    coarse, fine = found
+    return fine if abs(coarse - fine) <= 0.1 * abs(fine) else None
+
+
+class _Found(eqx.Module):
+    """The worst of a round: slacks, times and coordinates; and how many were evaluated."""
+
+    slack: Array
+    t: Array
+    coordinates: dict[str, Array]
+    count: Array
+
+
+def _hunt(inequality: Inequality, chart: Chart, size: Size, key: PRNGKeyArray) -> _Found:
+    flows = inequality.t1 is not None
+    restarts, climb = (FLOWS, FLOW_CLIMB) if flows else (RESTARTS, CLIMB)
+
+    def worst(c: Any) -> tuple[Array, Array, Array]:
+        """The least slack of these coordinates, when, and how many slacks were looked at."""
+        network, data = chart(c, size)
+        slack, t = _slacks(inequality, network, data)
+        counts = inequality.meets(network, data) & jnp.isfinite(slack)
+        i = jnp.argmin(jnp.where(counts, slack, jnp.inf))
+        return jnp.where(counts, slack, jnp.inf)[i], t[i], jnp.sum(counts, dtype=jnp.int32)
+
+    def broken(c: Any) -> Array:
+        slack, _, _ = worst(c)
+        return jnp.where(jnp.isfinite(slack), slack, 0)
+
+    ascent = optax.chain(
+        optax.zero_nans(),
+        optax.scale_by_adam(),
+        optax.scale_by_trust_ratio(min_norm=1e-6),
+        optax.scale(-PACE),
+    )
+
+    def step(carry: Any, _: Any) -> tuple[Any, Array]:
+        c, state, kept = carry
+        gradient = jax.grad(broken)(c)
+        change, state = ascent.update(gradient, state, c)
+        new = optax.apply_updates(c, change)
+        slack, t, count = worst(new)
+        # What is not finite, or outside the hypotheses, is walked through but not kept.
+        better = slack < kept[1]
+        kept = jax.tree.map(lambda a, b: jnp.where(better, a, b), (new, slack, t), kept)
+        return (new, state, kept), count
+
+    def climbing(c: Any, slack: Array, t: Array) -> tuple[Any, Array, Array, Array]:
+        carry = c, ascent.init(c), (c, slack, t)
+        (_, _, (c, slack, t)), counts = jax.lax.scan(step, carry, None, climb)
+        return c, slack, t, jnp.sum(counts, dtype=jnp.int32)
+
+    keys = jr.split(key, restarts)
+    drawn = jax.vmap(lambda k: chart.sample(k, size))(keys)
+    slack, t, count = jax.vmap(worst)(drawn)
+    order = jnp.argsort(slack)[:CLIMBERS]
+    best = jax.tree.map(lambda x: x[order], drawn)
+    c, low, when, more = jax.vmap(climbing)(best, slack[order], t[order])
+    return _Found(low, when, c, jnp.sum(count) + jnp.sum(more))
+
+
+def _slacks(inequality: Inequality, network: Any, data: Regression) -> tuple[Array, Array]:
+    """The slacks of one network, at all times that are looked at, and these times."""
+    dtype = data.X.dtype
+    if inequality.t1 is None:
+        return inequality.slack(network, data)[None], jnp.zeros(1, dtype)
+    ts = inequality.t1 * jnp.asarray(np.geomspace(1e-3, 1, TIMES), dtype)
+    solution = gradient_flow(
+        network, data, ts=ts, measures=[_Along()], solver="explicit", rtol=1e-10, max_steps=512
+    )
+    slack = jax.vmap(lambda now, t: inequality.slack(network, now, t, data))(
+        solution.measures["network"], ts
+    )
+    deepest = solution.stats["initial_log_excess"] + math.log(DEEPEST)
+    reached = (ts <= solution.t1) & (solution.log_excess > deepest)
+    return jnp.where(reached, slack, jnp.inf), ts
+
+
+class _Along(Measure):
+    """The network at every saved time."""
+
+    name: ClassVar[str] = "network"
+
+    def update(self, t: Any, view: Any, fixed: Any) -> Any:
+        return view.network
+
+    def finish(self, ts: Any, saved: Any, last: Any, fixed: Any) -> Any:
+        return saved

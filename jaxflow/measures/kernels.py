@@ -1,0 +1,52 @@
+"""Measures of the tangent kernel, the Hessian and the spectrum of the product."""
+
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from ..dynamics.measure import Measure
+from ..dynamics.view import View
+from ..theory import sharpness, tangent_kernel
+
+
+class KernelMovement(Measure):
+    """`||T(t) - T(0)||_F / ||T(0)||_F` of the tangent kernel, at the end: 0 in the lazy limit."""
+
+    name: ClassVar[str] = "kernel_movement"
+    rotation_free: ClassVar[bool] = True
+
+    def start(self, first: View) -> PyTree:
+        return tangent_kernel(first.initial, first.data)
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        moved = tangent_kernel(last.network, last.data) - fixed
+        return jnp.linalg.norm(moved) / jnp.linalg.norm(fixed)
+
+
+class Sharpness(Measure):
+    """The largest eigenvalue of the Hessian of the squared loss, at every saved time."""
+
+    name: ClassVar[str] = "sharpness"
+    dims: ClassVar[tuple[str, ...]] = ("time",)
+    rotation_free: ClassVar[bool] = True
+
+    def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
+        return sharpness(view.network, view.data)
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        return saved
+
+
+class SingularValues(Measure):
+    """The singular values of the product on the data's span, decreasing, at every saved time."""
+
+    name: ClassVar[str] = "singular_values"
+    dims: ClassVar[tuple[str, ...]] = ("time", "mode")
+    rotation_free: ClassVar[bool] = True
+
+    def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
+        return jnp.linalg.svdvals(view.data.right.T @ view.product)
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        return saved

@@ -1,0 +1,1 @@
+"""The shelf: one module per paper, each with its claims."""

@@ -1,0 +1,1 @@
+"""What papers share: problems, sweeps and experiments that several of them judge."""

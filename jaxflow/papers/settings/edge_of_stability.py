@@ -1,0 +1,236 @@
+"""What claims about the edge of stability share: one problem, run by every dynamics."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+from jaxtyping import Array, PRNGKeyArray
+
+from ...claims.base import Evidence
+from ...claims.gather import at_most
+from ...claims.kinds import Made
+from ...data import Regression
+from ...dynamics import CentralFlow, ConstrainedTrajectory
+from ...dynamics.measure import Measure
+from ...measures import Sharpness, Times
+from ...networks import ShallowNetwork, trainable
+from ...networks.activations import Tanh
+from ...networks.init import Initialization
+from ...sweeps import Sweep, run
+from ...theory import sharpness
+
+PROBLEM = "Chebyshev regression, tanh units"
+WIDTH, DEGREE, SAMPLES = 20, 4, 20
+EVERY = 50  # steps from save to save
+
+
+@functools.cache
+def chebyshev() -> Regression:
+    """A Chebyshev polynomial at equidistant points of [-1, 1]."""
+    x = np.linspace(-1, 1, SAMPLES)
+    return Regression(x[:, None], np.cos(DEGREE * np.arccos(x)))
+
+
+class Xavier(Initialization):
+    """Tanh units: Xavier normal weights, of gain 1.9 in the first layer; no biases at the start."""
+
+    rotates: ClassVar[bool] = False
+
+    def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> ShallowNetwork:
+        a, b = jr.split(key)
+        std = (2 / (width + 1)) ** 0.5
+        W, V = 1.9 * std * jr.normal(a, (width, 1)), std * jr.normal(b, (1, width))
+        return ShallowNetwork(W, jnp.zeros(width), V, activation=Tanh())
+
+
+def network_of(flat: Array) -> ShallowNetwork:
+    """The network with these parameters in a row."""
+    network = Xavier()(jr.key(0), chebyshev(), width=WIDTH)
+    parameters, rest = eqx.partition(network, trainable(network))
+    return eqx.combine(jax.flatten_util.ravel_pytree(parameters)[1](flat), rest)
+
+
+class Weights(Measure):
+    """All parameters in a row, at every saved time."""
+
+    name: ClassVar[str] = "weights"
+    dims: ClassVar[tuple[str, ...]] = ("time", "entry")
+
+    def update(self, t: Any, view: Any, fixed: Any) -> Array:
+        network = view.network
+        return jax.flatten_util.ravel_pytree(eqx.filter(network, trainable(network)))[0]
+
+    def finish(self, ts: Any, saved: Any, last: Any, fixed: Any) -> Array:
+        return saved
+
+
+class Squares(Measure):
+    """The loss and `||grad L||^2`, at every saved time."""
+
+    name: ClassVar[str] = "squares"
+    dims: ClassVar[tuple[str, ...]] = ("time", "which")
+
+    def update(self, t: Any, view: Any, fixed: Any) -> Array:
+        return jnp.exp(jnp.stack([view.log_excess, 2 * view.log_speed]))
+
+    def finish(self, ts: Any, saved: Any, last: Any, fixed: Any) -> Array:
+        return saved
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """Step sizes, seeds and steps of a run."""
+
+    rates: tuple[float, ...]
+    seeds: int
+    steps: int
+
+    @property
+    def saves(self) -> tuple[int, ...]:
+        """The saved steps."""
+        return tuple(range(0, self.steps + 1, EVERY))
+
+
+# Step sizes of 1/2 ||y - f||^2: twenty times those of the loss averaged over the samples are
+# .22 ... .4. Along all these flows S rises beyond 2 / eta, along all these descents bursts are
+# small enough to stay in one basin; from eta = .02 on some leave it.
+PRESETS = {
+    "quick": Setting((0.015,), 8, 4000),
+    "paper": Setting((0.011, 0.012, 0.0135, 0.015), 16, 12000),
+    "large": Setting((0.011, 0.012, 0.0135, 0.015), 64, 40000),
+}
+# Steps large enough, and enough of them, for averages to have settled.
+SETTLED = {
+    "quick": Setting((0.02,), 8, 8000),
+    "paper": Setting((0.015, 0.02, 0.025, 0.03), 16, 20000),
+    "large": Setting((0.015, 0.02, 0.025, 0.03), 64, 20000),
+}
+RULES: dict[str, Any] = {
+    "descent": optax.sgd,
+    "central flow": CentralFlow(),
+    "constrained trajectory": ConstrainedTrajectory(projections=2),
+}
+
+
+def sweep(setting: Setting, name: str, *, dense: bool = False) -> Sweep:
+    """Descent, or a model of it, from the same networks at every step size."""
+    saves = range(setting.steps // 2, setting.steps) if dense else setting.saves
+    return Sweep(
+        chebyshev(),
+        Xavier(),
+        over={"width": [WIDTH], "learning_rate": setting.rates},
+        seeds=setting.seeds,
+        descent={
+            "optimizer": RULES[name],
+            "steps": setting.steps,
+            "saves": saves,
+            "midpoints": name == "descent" and not dense,
+        },
+        measures=[Squares()] if dense else [Weights(), Sharpness(), Times()],
+    )
+
+
+@functools.cache
+def ran(name: str, setting: Setting, *, dense: bool = False) -> dict[str, np.ndarray]:
+    """What a rule does, (rates, seeds, saves, ...): weights and sharpness at saves, of descent at
+    midpoints; or, `dense`, squares at every step of the last half."""
+    if name == "gradient flow":
+        return flowed(setting)
+    found = run(sweep(setting, name, dense=dense))
+    return {str(key): values.values[0] for key, values in found.items()}
+
+
+@functools.cache
+def flowed(setting: Setting) -> dict[str, np.ndarray]:
+    """What the gradient flow does, at the times of descent's midpoints."""
+    rows = []
+    for ts in ran("descent", setting)["t"][:, 0]:
+        plan = Sweep(
+            chebyshev(),
+            Xavier(),
+            widths=[WIDTH],
+            seeds=setting.seeds,
+            ts=ts,
+            measures=[Weights()],
+            rtol=1e-7,
+        )
+        rows.append(run(plan))
+    found = {
+        name: np.stack([row[name].values[0] for row in rows]) for name in ("weights", "status")
+    }
+    return {
+        **found,
+        "sharpness": np.asarray(_sharpness(jnp.asarray(found["weights"]), chebyshev())),
+    }
+
+
+@jax.jit
+def _sharpness(weights: Array, data: Regression) -> Array:
+    # All at once: trajectories that save at steps of their own would wait for each other.
+    rows = weights.reshape(-1, weights.shape[-1])
+    found = jax.lax.map(lambda w: sharpness(network_of(w), data), rows, batch_size=64)
+    return found.reshape(weights.shape[:-1])
+
+
+def late(values: np.ndarray) -> np.ndarray:
+    """The median over the second half of the saved times, (rates, seeds)."""
+    return np.median(values[:, :, values.shape[2] // 2 :], axis=2)
+
+
+def failures(*runs: dict[str, np.ndarray]) -> np.ndarray:
+    """Which networks did not get to their end in one of the runs, (rates, seeds)."""
+    return np.any([run["status"] > 1 for run in runs], axis=0)
+
+
+def apart(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> np.ndarray:
+    """The distance of two runs at saved times, (rates, seeds, saves)."""
+    return np.linalg.norm(a["weights"] - b["weights"], axis=-1)
+
+
+def nearness(model: str, setting: Setting) -> np.ndarray:
+    """The late distance of descent to a model of it, that to the gradient flow being 1."""
+    descent = ran("descent", setting)
+    near, far = (late(apart(descent, ran(name, setting))) for name in (model, "gradient flow"))
+    return near / far
+
+
+def held(setting: Setting) -> np.ndarray:
+    """Whether the central flow stays at the edge over the second half, (rates, seeds)."""
+    S = ran("central flow", setting)["sharpness"]
+    edge = 2 / np.asarray(setting.rates)[:, None]
+    return S[:, :, S.shape[2] // 2 :].min(axis=2) > edge * (1 - 1e-4)
+
+
+def follows(
+    id: str, source: str, model: str, plan: Callable[[str], Setting], **variants: Any
+) -> Made:
+    """The claim that descent is ten times nearer to a model of it than to the gradient flow."""
+
+    def look(setting: Setting) -> Evidence:
+        runs = [ran(name, setting) for name in ("descent", "gradient flow", model)]
+        return at_most(
+            "distance_over_distance_to_flow",
+            nearness(model, setting).ravel(),
+            0.1,
+            trials="networks",
+            failed=failures(*runs),
+        )
+
+    return Made(
+        id,
+        f"||descent - {model}|| <= 0.1 ||descent - gradient flow||, late",
+        plan=plan,
+        look=look,
+        source=source,
+        provenance="second-hand",
+        hypotheses=f"{PROBLEM}; descent at midpoints of steps",
+        **variants,
+    )

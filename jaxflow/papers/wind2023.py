@@ -1,0 +1,145 @@
+"""Wind, Antun, Hansen: which l1 minimizer diagonal networks find, and at what rate in alpha."""
+
+import functools
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linprog
+
+from ..claims.base import Evidence
+from ..claims.decide import near
+from ..claims.gather import at_most, number
+from ..claims.kinds import Made
+from ..data import Regression
+from ..networks import MirrorMap
+from ..theory import least_l1, least_potential
+
+SOURCE = "Wind, Antun, Hansen (2023)"
+LINE = np.array([[1.0, 1, 1], [3, 0, 1]]), np.array([3.0, 3])
+PLANE = np.array([[2.0, -1, 0, 1], [0, 3, 2, 0]]), np.array([0.0, 6])
+DEPTHS = (2.0, 2.5, 3.0, 4.0)
+SMALL = {2.0: -60.0, 2.5: -9.0, 3.0: -7.0, 4.0: -5.5}  # log alpha: as far as digits allow
+
+
+def on_the_line(depth: float) -> np.ndarray:
+    """The closed form of the limit on the data set LINE."""
+    if depth == 2:
+        t = (4 - 6 * 2 ** (1 / 3) + 9 * 2 ** (2 / 3)) / 31
+    else:
+        ratio = 3 ** (2 / depth) / (2 ** (2 / depth) + 1)
+        t = 1 / (1 + ratio ** (-depth / (depth - 2)))
+    return np.array([1 - t, 2 * (1 - t), 3 * t])
+
+
+def limits(shift: float) -> Evidence:
+    """The limits from small alpha, against the selected minimizers (of another depth: `shift`)."""
+    errors = []
+    for which, (A, y) in enumerate((LINE, PLANE)):
+        data = Regression(A, y)
+        for depth in DEPTHS:
+            found = least_potential(MirrorMap(log_alpha=SMALL[depth], depth=depth), data).beta
+            said = depth + shift
+            expected = least_l1(data, depth=said) if which else on_the_line(said)
+            errors.append(np.abs(np.asarray(found) - expected).max())
+    return at_most("error", errors, 1e-6, trials="problems")
+
+
+def _limit(shift: float = 0.0, **variants: Any) -> Made:
+    depth = "L" if shift == 0 else f"L + {shift:g}"
+    return Made(
+        "wind2023.limit",
+        f"of the l1 minimizers, alpha -> 0 selects the least sum g_{depth}(|b|), "
+        "g_2 = x log(x / e), g_L = -(L/2) x^(2/L)",
+        plan=lambda preset: preset,
+        look=lambda preset: limits(shift),
+        source=f"{SOURCE}, and their code; closed forms on their data sets",
+        provenance="second-hand",
+        hypotheses="u(0) = v(0) = alpha -> 0",
+        **variants,
+    )
+
+
+def gap(data: Regression) -> float:
+    """`1 - min max |x_j^T eta|` off the support, over certificates `X_S^T eta = sign(beta_S)`."""
+    X, beta = np.asarray(data.X, float), least_l1(data)
+    on = np.abs(beta) > 1e-9
+    n, off = len(X), X[:, ~on].T
+    bound = np.vstack([np.c_[off, -np.ones(len(off))], np.c_[-off, -np.ones(len(off))]])
+    equal = np.c_[X[:, on].T, np.zeros(on.sum())]
+    ends = [(None, None)] * n + [(0, None)]
+    cost, none = np.r_[np.zeros(n), 1.0], np.zeros(len(bound))
+    found = linprog(cost, bound, none, equal, np.sign(beta[on]), ends, method="highs")
+    return 1 - float(found.x[-1])
+
+
+def problem(seed: int) -> Regression:
+    """Five features and three samples, as in the paper: the l1 minimizer is unique."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(3, 5))
+    return Regression(X, X @ np.r_[rng.normal(size=2), np.zeros(3)])
+
+
+@functools.cache
+def slopes(preset: str, depth: float) -> np.ndarray:
+    """Slopes of log error against log alpha, over the predicted ones, by problem."""
+    ratios = []
+    for seed in range({"quick": 8, "paper": 32}.get(preset, 128)):
+        data = problem(seed)
+        predicted = 2 * gap(data) if depth == 2 else depth
+        if depth == 2 and predicted < 0.1:
+            continue  # almost no certificate: far beyond any alpha
+        target, logs, errors = least_l1(data), [], []
+        # Past the knee and above rounding, wherever that is.
+        for decades in range(3, 60):
+            log_alpha = -np.log(10) * decades / predicted
+            mirror = MirrorMap(log_alpha=log_alpha, depth=depth)
+            error = np.linalg.norm(np.asarray(least_potential(mirror, data).beta) - target)
+            if error < 1e-8:
+                break
+            if error < 1e-4:
+                logs.append(log_alpha)
+                errors.append(error)
+        ratios.append(np.polyfit(logs[1:], np.log(errors[1:]), 1)[0] / predicted)
+    return np.asarray(ratios)
+
+
+def averaged(preset: str, depth: float, times: float) -> Evidence:
+    """Their mean, and three standard errors."""
+    every = slopes(preset, depth)
+    error = 3 * every.std(ddof=1) / np.sqrt(len(every))
+    mean = float(every.mean())
+    return number(
+        "exponent_over_predicted",
+        mean,
+        (mean - error, mean + error),
+        times,
+        0.02,
+        measured={"problems": len(every), "least": float(every.min()), "most": float(every.max())},
+        trials="problems",
+    )
+
+
+def _exponent(depth: float, times: float = 1.0, **variants: Any) -> Made:
+    power = "2 delta" if depth == 2 else f"{depth:g}"
+    extra = "" if times == 1 else f"{times:g} * "
+    return Made(
+        f"wind2023.exponent_depth_{depth:g}",
+        f"||beta(inf) - beta*|| ~ alpha^({extra}{power})",
+        plan=lambda preset: preset,
+        look=lambda preset: averaged(preset, depth, times),
+        rule=near,
+        source=f"derived; {SOURCE}",
+        provenance="derived",
+        hypotheses="the l1 minimizer beta* is unique"
+        + ("; delta = 1 - min max |x_j^T eta| over certificates" if depth == 2 else ""),
+        **variants,
+    )
+
+
+CLAIMS = (
+    _limit(mutant=_limit(1.0), control=_limit()),
+    *(
+        _exponent(depth, mutant=_exponent(depth, 1.2), control=_exponent(depth))
+        for depth in (2.0, 3.0, 4.0)
+    ),
+)

@@ -1,0 +1,82 @@
+"""The verdicts as one page of HTML that needs nothing else: no network, no scripts."""
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib as mpl
+
+from ..claims import Verdict
+from ..machine.files import atomic_write
+from .style import style
+from .verdict import verdict_figure
+
+_PAGES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+)
+
+
+def write_report(
+    path: str | os.PathLike[str], verdicts: Sequence[Verdict], record: dict[str, Any]
+) -> None:
+    """Write the page; it appears whole or not at all.
+
+    **Arguments:** the `path` of the page, the `verdicts`, and the `record` of versions and settings
+    that the JSON has, too.
+    """
+    page = _PAGES.get_template("report.html.j2").render(
+        verdicts=[(verdict, _svg(verdict)) for verdict in sorted(verdicts, key=_order)],
+        record=record,
+        good=sum(verdict.as_expected for verdict in verdicts),
+        number=number,
+        word=word,
+        table=table,
+    )
+    with atomic_write(path) as partial:
+        partial.write_text(page, encoding="utf-8")
+
+
+def _order(verdict: Verdict) -> tuple[bool, str]:
+    # What did not come out as expected is what one wants to see.
+    return verdict.as_expected, verdict.id
+
+
+def word(holds: bool | None) -> str:
+    """The outcome as a word."""
+    return {True: "holds", False: "false", None: "undecided"}[holds]
+
+
+def number(value: Any) -> str:
+    """A value as a person reads it."""
+    if isinstance(value, bool) or value is None:
+        return str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(number(v) for v in value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def table(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """Names and values, both to be read."""
+    return [(name.replace("_", " "), number(value)) for name, value in values.items()]
+
+
+def _svg(verdict: Verdict) -> str:
+    figure = verdict_figure(verdict)
+    if figure is None:
+        return ""
+    buffer = io.StringIO()
+    # Text as text; ids from the claim, so that the page is the same every time.
+    rc: Any = {"svg.fonttype": "none", "svg.hashsalt": verdict.id}
+    with style(), mpl.rc_context(rc):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,1 @@
+"""Whole studies as functions; the command line calls them."""

@@ -1,0 +1,280 @@
+"""Where to: implicit bias towards the min-norm solution, its bound and its exact size."""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from ...data import Regression
+from ...networks import TwoLayerLinear, span_factors, stack
+from ...networks.init import Gaussian
+from ...networks.wishart import real
+
+
+def off_span_overlap(network: TwoLayerLinear, data: Regression) -> Float[Array, "rows D"]:
+    r"""`[V U2^T; U1 U2^T]`, with `U2 = (I - Phi Phi^T) U` kept in the full input space.
+
+    Along the flow it obeys a linear equation, so that it stays 0 if it starts at 0.
+
+    **Arguments:** a `network` and the `data` that it learns from.
+
+    **Returns:** the overlap, shape `(m + r, D)`; its rows are orthogonal to the data's span.
+
+    **Raises:** `ValueError` if the network does not fit the data.
+
+    **Source:** Min et al. (ICML 2021), proposition 1 and its proof.
+    """
+    V, U1 = span_factors(network, data)
+    return stack(V, U1) @ (network.U - data.right @ U1).T
+
+
+class MinNormCondition(eqx.Module):
+    """How far a network is from the invariant set of the min-norm proposition.
+
+    **Attributes:**
+
+    - `outputs`: `||V U2^T||_F`, which is also the distance of the predictor `U V^T` of a
+      minimum to the min-norm solution.
+    - `inputs`: `||U1 U2^T||_F`.
+    - `relative`: `||[V U2^T; U1 U2^T]||_F / (||[V; U1]||_F ||U2||_F)`, in [0, 1] (0 if U2 = 0).
+    """
+
+    outputs: Float[Array, ""]
+    inputs: Float[Array, ""]
+    relative: Float[Array, ""]
+
+    @property
+    def overlap(self) -> Float[Array, ""]:
+        """`||[V U2^T; U1 U2^T]||_F`, the left side of Min et al.'s inequality (18)."""
+        return jnp.hypot(self.outputs, self.inputs)
+
+
+def min_norm_condition(network: TwoLayerLinear, data: Regression) -> MinNormCondition:
+    r"""The two Frobenius norms that must vanish for the flow to end at the min-norm solution.
+
+    If `V U2^T = 0` and `U1 U2^T = 0` at the start and the flow reaches E = 0, it ends at the
+    min-norm solution; `V U2^T = 0` alone is not enough.
+
+    **Arguments:** a `network` and the `data` that it learns from.
+
+    **Returns:** a `MinNormCondition`.
+
+    **Raises:** `ValueError` if the network does not fit the data.
+
+    **Source:** Min et al. (ICML 2021), proposition 1. (A condition `V U1^T = 0`, met in talks, is
+    a different statement: inequality (19).)
+    """
+    V, U1 = span_factors(network, data)
+    overlap = off_span_overlap(network, data)
+    m = data.outputs
+    outputs, inputs = _norm(overlap[:m]), _norm(overlap[m:])
+    size = _norm(stack(V, U1)) * _norm(network.U - data.right @ U1)
+    relative = jnp.hypot(outputs, inputs) / jnp.where(size > 0, size, 1)
+    return MinNormCondition(outputs, inputs, relative)
+
+
+def limit_product(network: TwoLayerLinear, data: Regression) -> Float[Array, "D m"]:
+    r"""The predictor `Theta_hat + U2 V^T` of a minimum with these V and U2.
+
+    U2 never moves, so at the limit of a flow this is exact with the limit's V and either U. It
+    needs no convergence of the product itself: the span part is put in exactly.
+
+    **Arguments:** a `network` whose V is that of the limit, and the `data`.
+
+    **Returns:** `U(inf) V(inf)^T`, shape `(D, m)`.
+
+    **Raises:** `ValueError` if the network does not fit the data.
+
+    **Source:** Min et al. (ICML 2021), proposition 1.
+    """
+    V, U1 = span_factors(network, data)
+    return data.min_norm + (network.U - data.right @ U1) @ V.T
+
+
+class BiasBound(eqx.Module):
+    r"""What theorem 2 says of a Gaussian network, with probability at least `1 - delta`.
+
+    Logarithms are kept because `least_width` and `bound` overflow near alpha = 1/4.
+
+    **Attributes:**
+
+    - `log_bound`: log of the bound on `||U(inf) V(inf)^T - Theta_hat||_2`.
+    - `log_least_width`: log of `h0^(1/(4 alpha - 1))`, the width that theorem 2 asks for.
+    - `log_lemma_width`: log of `h0'`, the width that (17), (18) and (19) ask for.
+    - `applies`: whether the width exceeds both.
+    - `level`: (17), the lower bound `h^(1 - 2 alpha)` on `c`.
+    - `overlap`: (18), the upper bound on `||[V U2^T; U1 U2^T]||_F`.
+    - `product`: (19), the upper bound on `||U1 V^T||_F`.
+    """
+
+    log_bound: Float[Array, ""]
+    log_least_width: Float[Array, ""]
+    log_lemma_width: Float[Array, ""]
+    applies: Array
+    level: Float[Array, ""]
+    overlap: Float[Array, ""]
+    product: Float[Array, ""]
+
+    @property
+    def bound(self) -> Float[Array, ""]:
+        """The bound on `||U(inf) V(inf)^T - Theta_hat||_2`."""
+        return jnp.exp(self.log_bound)
+
+    @property
+    def least_width(self) -> Float[Array, ""]:
+        """`h0^(1/(4 alpha - 1))`."""
+        return jnp.exp(self.log_least_width)
+
+    @property
+    def lemma_width(self) -> Float[Array, ""]:
+        """`h0'`."""
+        return jnp.exp(self.log_lemma_width)
+
+
+def bias_bound(
+    data: Regression,
+    width: ArrayLike,
+    *,
+    alpha: ArrayLike = 0.5,
+    delta: ArrayLike = 0.01,
+    corrected: bool = False,
+) -> BiasBound:
+    r"""Theorem 2: wide Gaussian networks end near the min-norm solution.
+
+    Entries of U and V independent `N(0, h^(-2 alpha))`; `q = sqrt(m + D) + log(2/delta) / 2`;
+    `lambda_i = s_i^2`. With probability at least `1 - delta`, for `h > h0' = 16 q^2`,
+
+    - (17) `c > h^(1 - 2 alpha)`,
+    - (18) `||[V U2^T; U1 U2^T]||_F <= 2 sqrt(m + r) q h^(1/2 - 2 alpha)`,
+    - (19) `||U1 V^T||_F <= 2 sqrt(m) q h^(1/2 - 2 alpha)`,
+
+    and for `h > h0^(1/(4 alpha - 1))`, `h0 = max{h0', 4 (lambda_1 / lambda_r^3) m q^2}`,
+
+        `||U(inf) V(inf)^T - Theta_hat||_2
+            <= 2 C^(h^(2 alpha - 1)) sqrt(m + r) q h^(1/2 - 2 alpha)`,
+        `C = exp(1 + (s_1 / s_r^2) ||Y||_F)`.
+
+    `corrected` repairs two steps of the printed proof: `q = sqrt(m + D) + sqrt(2 log(2/delta))`,
+    which is what the Davidson-Szarek inequality gives, and `4 (lambda_1 / lambda_r)^2 m q^2` in
+    h0, from `||E(0)||` with `S U1 V^T` where `S^-1 U1 V^T` is printed (the same if S = I).
+
+    **Arguments:** the `data`; the `width` h >= 1; the exponent `alpha` in (1/4, 1/2]; the
+    probability `delta` in (0, 1) of failure; `corrected`.
+
+    **Returns:** a `BiasBound`.
+
+    **Raises:** `ValueError` for a width below 1, an alpha or a delta out of range.
+
+    **Source:** Min et al. (ICML 2021), lemma 1, theorem 2, appendix E (the explicit h0).
+    """
+    Gaussian(_known(alpha))
+    _check_width(width)
+    if not isinstance(delta, Tracer) and not 0 < float(np.asarray(delta)) < 1:
+        raise ValueError(
+            f"delta is the probability of failure and must lie in (0, 1), got {delta}."
+        )
+    s, m, r, D = data.singular_values, data.outputs, data.rank, data.features
+    log_h = jnp.log(real(width, s.dtype))
+    alpha, tail = real(alpha, s.dtype), jnp.log(2 / real(delta, s.dtype))
+    q = math.sqrt(m + D) + (jnp.sqrt(2 * tail) if corrected else 0.5 * tail)
+    ratio = 4 if corrected else 2
+    log_ratio = ratio * jnp.log(s[0] / s[-1]) - (0 if corrected else 4 * jnp.log(s[-1]))
+    log_h0_lemma = math.log(16) + 2 * jnp.log(q)
+    log_h0 = jnp.maximum(log_h0_lemma, math.log(4 * m) + log_ratio + 2 * jnp.log(q))
+    log_least = log_h0 / (4 * alpha - 1)
+    log_decay = math.log(2) + jnp.log(q) - (2 * alpha - 0.5) * log_h
+    log_C = 1 + s[0] / s[-1] ** 2 * _norm(data.Y)
+    return BiasBound(
+        log_bound=jnp.exp((2 * alpha - 1) * log_h) * log_C + log_decay + 0.5 * math.log(m + r),
+        log_least_width=log_least,
+        log_lemma_width=log_h0_lemma,
+        applies=log_h > jnp.maximum(log_least, log_h0_lemma),
+        level=jnp.exp((1 - 2 * alpha) * log_h),
+        overlap=math.sqrt(m + r) * jnp.exp(log_decay),
+        product=math.sqrt(m) * jnp.exp(log_decay),
+    )
+
+
+def bias_law(
+    data: Regression,
+    width: ArrayLike,
+    *,
+    alpha: ArrayLike | None = None,
+    scale: tuple[ArrayLike, ArrayLike] | None = None,
+) -> Float[Array, ""]:
+    r"""The root-mean-square distance to the min-norm solution of wide Gaussian networks.
+
+    Entries of U and V independent with standard deviations su and sv, `a = h su^2`,
+    `b = h sv^2`, and `sigma_i` the singular values of `Theta_hat` (0 for i > r): as h grows past
+    m + r,
+
+        `E ||U(inf) V(inf)^T - Theta_hat||_F^2
+            ~ su^2 (D - r) sum_{i <= m} ((b - a) + sqrt((a + b)^2 + 4 sigma_i^2)) / 2`,
+
+    which for `su = sv = h^-alpha` is
+    `h^(-2 alpha) (D - r) sum_i sqrt(h^(2 - 4 alpha) + sigma_i^2)`.
+
+    **Arguments:** the `data`; the `width` h >= 1; and as in `networks.init.Gaussian` either
+    `alpha` (1/2 if neither is given) or `scale = (su, sv)`.
+
+    **Returns:** the square root of the right side. It is an asymptotic law, not a bound.
+
+    **Raises:** `ValueError` for a width below 1, an alpha or a scale out of range, or both given.
+
+    **Source:** derived: conditional on V(inf), U2 is independent of everything (see
+    `conditional_bias`), and V V^T(inf) follows from the conserved imbalance.
+    """
+    law = Gaussian(_known(alpha), scale=scale and tuple(_known(size) for size in scale))
+    _check_width(width)
+    dtype, m, r = data.X.dtype, data.outputs, data.rank
+    h = real(width, dtype)
+    if law.scale is None:
+        su = sv = h ** -real(law.alpha, dtype)
+    else:
+        su, sv = (real(size, dtype) for size in law.scale)
+    a, b = h * su**2, h * sv**2
+    sigma = jnp.linalg.svdvals(data.span_solution)
+    sigma = jnp.concatenate([sigma, jnp.zeros(max(m - r, 0), dtype)])
+    hyp = jnp.hypot(a + b, 2 * sigma)
+    # The two forms are equal; each is free of cancellation on its side of a = b.
+    total = jnp.where(b >= a, 0.5 * (b - a + hyp), 2 * (a * b + sigma**2) / (a - b + hyp))
+    return su * jnp.sqrt((data.features - r) * jnp.sum(total))
+
+
+def conditional_bias(data: Regression, su: ArrayLike, V: Float[Array, "m h"]) -> Float[Array, ""]:
+    r"""The root-mean-square distance to the min-norm solution, given the limiting V.
+
+    For any law in which U2 has independent `N(0, su^2)` entries, U2 is independent of V(t) and
+    U1(t), so given V(inf), `U(inf) V(inf)^T - Theta_hat` is a Gaussian matrix with
+
+        `E ||U(inf) V(inf)^T - Theta_hat||_F^2 = su^2 (D - r) ||V(inf)||_F^2`
+
+    exactly, at every width.
+
+    **Arguments:** the `data`; the standard deviation `su` of the entries of U; the limiting `V`,
+    shape `(m, h)`, compressed or not.
+
+    **Returns:** the square root of the right side.
+
+    **Source:** derived.
+    """
+    return real(su, V.dtype) * math.sqrt(data.features - data.rank) * _norm(V)
+
+
+def _norm(A: Float[Array, "a b"]) -> Float[Array, ""]:
+    return jnp.sqrt(jnp.sum(A**2))
+
+
+def _known(value: ArrayLike | None) -> Any:
+    # Inside jit even comparisons of constants are traced, so that checks need host numbers.
+    return value if value is None or isinstance(value, Tracer) else float(np.asarray(value))
+
+
+def _check_width(width: ArrayLike) -> None:
+    if not isinstance(width, Tracer) and not float(np.asarray(width)) >= 1:
+        raise ValueError(f"width must be at least 1, got {width}.")

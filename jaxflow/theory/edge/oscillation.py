@@ -1,0 +1,112 @@
+"""The edge of stability: what oscillations of descent do to the loss, and the reduced map."""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ...data import Regression
+from ...networks.curvature import slopes
+
+
+class Oscillation(eqx.Module):
+    """What descent does around its central flow, while S = 2 / eta; zero below.
+
+    **Attributes:** `variance` sigma^2 of the weights along the leading eigenvector; the averages
+    over time of the `loss`, `L + sigma^2 / eta`, and of the squared norm of the `gradient`,
+    `||grad L||^2 + 4 sigma^2 / eta^2`.
+    """
+
+    variance: Float[Array, ""]
+    loss: Float[Array, ""]
+    gradient: Float[Array, ""]
+
+
+def oscillation(
+    network: Any, data: Regression, learning_rate: Any, *, within: float = 1e-3
+) -> Oscillation:
+    r"""`sigma^2 = 2 max(0, <-grad L, grad S>) / ||grad S||^2` where `S >= (1 - within) 2 / eta`.
+
+    **Arguments:** a `network` of the central flow, the `data`, and the learning rate eta.
+
+    **Source:** Cohen, Damian, Talwalkar, Kolter, Lee (ICLR 2025), section 3.
+    """
+    found = slopes(network, data)
+    gradient, slope = found.gradient, found.slope
+    size = slope @ slope
+    variance = 2 * jax.nn.relu(-(gradient @ slope)) / jnp.where(size > 0, size, 1)
+    variance = jnp.where(found.sharpness * learning_rate >= 2 * (1 - within), variance, 0)
+    return Oscillation(
+        variance,
+        found.loss + variance / learning_rate,
+        gradient @ gradient + 4 * variance / learning_rate**2,
+    )
+
+
+class SelfStabilization(eqx.Module):
+    """What the oscillation of descent at S = 2 / eta is governed by.
+
+    **Attributes:** `alpha = -<grad L, grad S>`, progressive sharpening; `beta = ||grad S_perp||^2`,
+    grad S_perp without its part along the leading eigenvector; the size of the oscillation,
+    `delta = sqrt(2 alpha / beta)`; `epsilon = eta sqrt(alpha)`, one over its time in steps; and
+    the `vector` u (P,), parameters in the order of the leaves. delta and epsilon are 0 where
+    alpha < 0.
+    """
+
+    alpha: Float[Array, ""]
+    beta: Float[Array, ""]
+    delta: Float[Array, ""]
+    epsilon: Float[Array, ""]
+    vector: Float[Array, " P"]
+
+
+def self_stabilization(network: Any, data: Regression, learning_rate: Any) -> SelfStabilization:
+    """The constants of the reduced map at a network.
+
+    **Source:** Damian, Nichani, Lee (ICLR 2023), section 4.
+    """
+    found = slopes(network, data)
+    u, slope = found.vector, found.slope
+    across = slope - u * (u @ slope)
+    alpha, beta = -(found.gradient @ slope), across @ across
+    rising = jax.nn.relu(alpha)
+    return SelfStabilization(
+        alpha,
+        beta,
+        jnp.sqrt(2 * rising / jnp.where(beta > 0, beta, 1)),
+        learning_rate * jnp.sqrt(rising),
+        u,
+    )
+
+
+def reduced_step(x: Any, y: Any, eta: Any, alpha: Any, beta: Any) -> tuple[Any, Any]:
+    """Descent near the edge: `x -> -(1 + eta y) x`, `y -> y + eta (alpha - beta x^2 / 2)`.
+
+    x is the displacement along the leading eigenvector, y the excess `S - 2 / eta`.
+
+    **Source:** Damian, Nichani, Lee (ICLR 2023), section 4.
+    """
+    return -(1 + eta * y) * x, y + eta * (alpha - 0.5 * beta * x**2)
+
+
+def reduced_energy(x: Any, y: Any, alpha: Any, beta: Any) -> Any:
+    """`(Y^2 + X^2 - log X^2) / 2`, `X = x sqrt(beta / (2 alpha))`, `Y = y / sqrt(alpha)`.
+
+    Conserved by the map as `eta sqrt(alpha) -> 0`.
+    """
+    X2 = x**2 * beta / (2 * alpha)
+    return 0.5 * (y**2 / alpha + X2 - jnp.log(X2))
+
+
+def spike_height(x0: float, alpha: float, beta: float) -> float:
+    """The largest y of the map from `(x0, 0)`, as `eta sqrt(alpha) -> 0`.
+
+    `sqrt(alpha (z - log z - 1))`, `z = x0^2 beta / (2 alpha)`.
+
+    **Source:** Damian, Nichani, Lee (ICLR 2023), section 4.
+    """
+    z = x0**2 * beta / (2 * alpha)
+    return math.sqrt(alpha * (z - math.log(z) - 1))
