@@ -246,6 +246,7 @@ def test_the_verdict_is_strict_json(swept):
     (verdict,) = found["verdicts"]
     assert verdict["id"] == "min2021.rate"
     assert verdict["holds"] is True
+    assert verdict["preset"] == "own"
     assert verdict["trajectories"] == 12
     assert verdict["mutant"]["holds"] is False
     assert verdict["control"]["holds"] is True
@@ -264,7 +265,7 @@ def test_the_table_has_every_width_and_its_numbers(swept):
     assert "HOLDS" in result.stdout
     assert "12 trajectories in" in result.stdout
     # Centred, four samples have rank three.
-    assert "4 samples, 8 features, 1 targets; rank 3" in " ".join(result.stdout.split())
+    assert "4 samples, 8 features, 1 target; rank 3" in " ".join(result.stdout.split())
 
 
 def test_a_table_of_wide_networks_keeps_its_digits_where_lines_are_short(swept):
@@ -411,10 +412,12 @@ def test_the_exit_code_is_zero_only_if_all_is_as_expected(here, names, code):
 
 def test_a_verdict_is_shown_as_it_is(here):
     result = call("verify", "false.py")
-    for text in ("[x]_+ >= 0", "FALSE", "worst slack", "given.false", "mutant", "control"):
+    for text in ("[x]_+ >= 0", "REFUTED", "worst slack", "given.false", "mutant", "control"):
         assert text in result.stdout
-    assert "must be" not in result.stdout
-    assert "it must be False" in call("verify", "unsound.py").stdout
+    assert "given.false: refuted (you expected it to hold)" in result.stdout
+    assert "as it should be" in result.stdout
+    assert "cannot" not in result.stdout
+    assert "cannot fail" in call("verify", "unsound.py").stdout
 
 
 def test_a_record_replaces_the_one_before(here):

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from ..sweeps.summary import Exponent, settled
+from ..sweeps.power_law import Exponent
+from ..sweeps.summary import settled
 from .style import ACCENT, INK, MUTED, ramp, style
 
 BANDS = (0.05, 0.95)

@@ -2,60 +2,13 @@
 
 import dataclasses
 import math
-from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
-CONFIDENCE = 0.95
+from .power_law import Exponent as Exponent, exponent as exponent
+
 SETTLED = 0.01  # in-span distance over off-span distance, above which nothing is fitted
-
-
-@dataclasses.dataclass(frozen=True)
-class Exponent:
-    """A power law `distance ~ width^slope`, with a confidence interval for the slope."""
-
-    slope: float
-    low: float
-    high: float
-    log_intercept: float
-
-    def __call__(self, width: Any) -> Any:
-        """The fitted distance at a width."""
-        return np.exp(self.log_intercept) * np.asarray(width, float) ** self.slope
-
-
-def exponent(widths: np.ndarray, distances: np.ndarray) -> Exponent | None:
-    """Least squares of log distance on log width, one point a width: the log of the mean.
-
-    **Arguments:** `widths` (k,) and `distances` (k, seeds). The interval is Student's, from the
-    standard errors of the means at k widths and their scatter about the line, whichever is larger.
-
-    **Returns:** None with fewer than two widths, or where a distance is zero or not finite.
-    """
-    means = distances.mean(axis=1)
-    if len(widths) < 2 or not np.all(np.isfinite(distances)) or not np.all(means > 0):
-        return None
-    x, y = np.log(np.asarray(widths, float)), np.log(means)
-    seeds = distances.shape[1]
-    error = distances.std(axis=1, ddof=1) / np.sqrt(seeds) / means if seeds > 1 else 0 * means
-    centred = x - x.mean()
-    weights = centred / np.sum(centred**2)
-    slope = float(weights @ y)
-    intercept = float(y.mean() - slope * x.mean())
-    sampling = float(np.sqrt(np.sum((weights * error) ** 2)))
-    freedom = len(widths) - 2
-    if seeds == 1 and not freedom:
-        return None  # a line through two points has no error to estimate
-    scatter = 0.0
-    if freedom:
-        residual = y - intercept - slope * x
-        scatter = float(np.sqrt(np.sum(residual**2) / freedom / np.sum(centred**2)))
-    half_sampling = sampling * float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
-    half_scatter = scatter * float(stats.t.ppf(0.5 + CONFIDENCE / 2, max(freedom, 1)))
-    half = max(half_sampling, half_scatter)
-    return Exponent(slope, slope - half, slope + half, intercept)
 
 
 @dataclasses.dataclass(frozen=True)

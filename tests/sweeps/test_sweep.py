@@ -165,7 +165,8 @@ def test_one_program_for_all_widths_and_values(base):
 def test_progress_counts_up():
     seen = []
     jf.run(plan(block=4), progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(4, 10), (5, 10), (9, 10), (10, 10)]  # blocks are aligned to the grid
+    # At once, and then by blocks, which are aligned to the grid.
+    assert seen == [(0, 10), (4, 10), (5, 10), (9, 10), (10, 10)]
 
 
 # Axes

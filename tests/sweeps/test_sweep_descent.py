@@ -13,7 +13,8 @@ import jaxflow as jf
 from jaxflow.measures import FinalProduct, LogExcess, OffSpanDistance, Times
 from jaxflow.networks.activations import Tanh
 from jaxflow.networks.init import Gaussian, Initialization, Shallow
-from jaxflow.sweeps.program import BATCHES, mode
+from jaxflow.sweeps.drawing import draw_mode
+from jaxflow.sweeps.program import BATCHES
 from jaxflow.sweeps.run import draw
 
 DATA = jf.data.gaussian(jr.key(1), 8, 12, 2, whiten=True)
@@ -50,7 +51,7 @@ def plan(law=None, **changes):
 )
 def test_rows_are_descents(more, how):
     sweep = plan(descent={**SGD, **more})
-    assert mode(sweep) == how
+    assert draw_mode(sweep) == how
     found = jf.run(sweep)
     for cell in sweep.cells:
         networks = draw(sweep, cell)
@@ -76,11 +77,10 @@ def test_compressed_networks_descend_as_they_are():
 
 def test_inputs_turn_where_nothing_depends_on_samples():
     free = {"measures": [LogExcess(), OffSpanDistance()]}
-    assert mode(plan(**free)) == "rotated"
-    assert mode(plan(**free, descent={**SGD, "batch": 3})) == "compressed"
-    assert (
-        mode(plan(**free, over={"width": [8], "batch": [3], "learning_rate": [0.01]})) != "rotated"
-    )
+    assert draw_mode(plan(**free)) == "rotated"
+    assert draw_mode(plan(**free, descent={**SGD, "batch": 3})) == "compressed"
+    batches = {"width": [8], "batch": [3], "learning_rate": [0.01]}
+    assert draw_mode(plan(**free, over=batches)) != "rotated"
     here, there = jf.run(plan(**free)), jf.run(plan(**free, compress=False))
     for name in ("log_excess", "off_span_distance"):
         np.testing.assert_allclose(here[name], there[name], rtol=1e-8)
@@ -117,7 +117,7 @@ def test_rules_and_optimizers_are_an_axis():
         measures=[LogExcess()],
     )
     assert sweep.coordinates()["optimizer"].tolist()[0] == "sgd"
-    assert mode(sweep) == "full"
+    assert draw_mode(sweep) == "full"
     found = jf.run(sweep)
     assert (found["status"] == 0).all()
     gap = np.abs(found["log_excess"][:, 0] - found["log_excess"][:, 1])

@@ -37,7 +37,8 @@ sweep = jf.Sweep(
 
 
 def progress(done, total):
-    print(done, flush=True)
+    if done:  # the first call comes before compiling
+        print(done, flush=True)
 
 
 if __name__ == "__main__":
