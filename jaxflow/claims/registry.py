@@ -10,14 +10,14 @@ from types import ModuleType
 
 import jaxflow.papers as _room
 
-from .base import Claim
+from .claim import Claim, Paper
 
 ENTRY_POINTS = "jaxflow.claims"
 
 
 @functools.cache
 def catalogue() -> dict[str, Claim]:
-    """Every claim by id: the `CLAIMS` of each module here, and of each entry point's module."""
+    """Every claim by id: of each module in `jaxflow.papers`, and of each entry point's module."""
     modules = [
         import_module(f"{_room.__name__}.{info.name}")
         for info in pkgutil.iter_modules(_room.__path__)
@@ -35,20 +35,18 @@ def find(name: str) -> list[Claim]:
     if not found:
         raise ValueError(
             f"No claim is called {name!r}: choose one of {', '.join(known)}, or give the path of a "
-            "Python file that lists its claims in CLAIMS."
+            "Python file of claims of your own."
         )
     return found
 
 
 def _claims(module: ModuleType) -> list[Claim]:
-    listed = getattr(module, "CLAIMS", ())
-    listed = list(listed) if isinstance(listed, (list, tuple)) else [listed]
-    for item in listed:
-        if not isinstance(item, Claim):
-            raise ValueError(
-                f"CLAIMS of {module.__name__} must list instances of jf.Claim, found {item!r}."
-            )
-    return listed
+    """The claims of a module: those of its papers, and claims that have a name of their own."""
+    found: dict[str, Claim] = {}
+    for value in vars(module).values():
+        several = value.claims if isinstance(value, Paper) else [value]
+        found.update({claim.id: claim for claim in several if isinstance(claim, Claim)})
+    return list(found.values())
 
 
 def _from_file(path: Path) -> list[Claim]:
@@ -67,5 +65,8 @@ def _from_file(path: Path) -> list[Claim]:
         raise ValueError(f"{path} does not load: {type(error).__name__}: {error}.") from error
     found = _claims(module)
     if not found:
-        raise ValueError(f"{path} defines no claims: list them in CLAIMS = (...).")
+        raise ValueError(
+            f"{path} defines no claims: make a jaxflow.claims.Paper in it and decorate a function "
+            "with its claim(...)."
+        )
     return found

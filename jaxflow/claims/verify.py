@@ -6,16 +6,20 @@ import numpy as np
 
 from ..machine import Stopwatch
 from ..sweeps.run import Progress
-from .base import PRESETS, Claim, Evidence, Verdict
+from .claim import PRESETS, Claim
+from .evidence import Evidence
+from .experiments import shared_runs
 from .registry import find
+from .verdict import Verdict
 
 
 def verify(
     claim: Claim | str, *, preset: str = "quick", progress: Progress | None = None
 ) -> Verdict:
-    """Run a claim's experiment, its mutant's and its control's, and return the verdict.
+    """Run a claim's experiment, judge the claim, its mutant and its control, return the verdict.
 
-    **Arguments:** a `Claim` or the id of one; `preset` is "quick", "paper" or "large".
+    **Arguments:** a `Claim` or the id of one; `preset` is "quick", "paper" or "large"; `progress`
+    is called as `progress(done, total)` while a sweep runs.
 
     **Raises:** `ValueError` for an unknown claim or preset.
     """
@@ -27,16 +31,18 @@ def verify(
             names = ", ".join(c.id for c in found)
             raise ValueError(f"{claim!r} means several claims; name one of {names}.")
         claim = found[0]
-    with Stopwatch() as clock:
+    with Stopwatch() as watch, shared_runs():
         evidence = claim.evaluate(claim.setting(preset), progress)
         verdict = judge(claim, evidence, preset)
-    return dataclasses.replace(verdict, seconds=clock.seconds)
+    return dataclasses.replace(verdict, seconds=watch.seconds)
 
 
 def judge(claim: Claim, evidence: Evidence, preset: str) -> Verdict:
-    """The verdict on evidence in hand; the claim's mutant and control are run beside it."""
-    holds, reason = _decide(claim, evidence)
-    counts = evidence.applies & ~evidence.vacuous & ~np.isnan(evidence.slack)
+    """The verdict on evidence in hand; the claim's mutant and control are judged beside it."""
+    holds, reason = evidence.decide()
+    slack, data = evidence.slack[evidence.counts], evidence.dataset
+    # A number is measured on a whole sweep.
+    trials = evidence.slack.size or (0 if data is None else data["status"].size)
     return Verdict(
         id=claim.id,
         source=claim.source,
@@ -50,24 +56,18 @@ def judge(claim: Claim, evidence: Evidence, preset: str) -> Verdict:
         measured=evidence.measured,
         predicted=evidence.predicted,
         uncertainty=evidence.allowance,
-        slack=float(evidence.slack[counts].min()) if counts.any() else None,
-        trajectories=_trials(evidence),
+        slack=float(slack.min()) if slack.size else None,
+        trajectories=int(trials),
         trials=evidence.trials,
         vacuous=int((evidence.applies & evidence.vacuous).sum()),
         failed=int(evidence.failed.sum()),
         seconds=0.0,
         mutant=_variant(claim.mutant, preset),
         control=_variant(claim.control, preset),
-        slacks=_thinned(evidence.slack[counts]),
+        slacks=_thinned(slack),
         interval=evidence.interval,
         margin=evidence.margin,
     )
-
-
-def _trials(evidence: Evidence) -> int:
-    # A number is measured on a whole sweep.
-    data = evidence.dataset
-    return int(evidence.slack.size or (0 if data is None else data["status"].size))
 
 
 def _thinned(slack: np.ndarray) -> tuple[float, ...]:
@@ -81,10 +81,5 @@ def _thinned(slack: np.ndarray) -> tuple[float, ...]:
 def _variant(claim: Claim | None, preset: str) -> dict[str, object] | None:
     if claim is None:
         return None
-    holds, reason = _decide(claim, claim.evaluate(claim.setting(preset)))
+    holds, reason = claim.evaluate(claim.setting(preset)).decide()
     return {"statement": claim.statement, "holds": holds, "reason": reason}
-
-
-def _decide(claim: Claim, evidence: Evidence) -> tuple[bool | None, str]:
-    holds, reason = claim.decide(evidence)
-    return None if holds is None else bool(holds), reason  # NumPy's True is not True

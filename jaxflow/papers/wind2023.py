@@ -1,20 +1,14 @@
 """Wind, Antun, Hansen: which l1 minimizer diagonal networks find, and at what rate in alpha."""
 
-import functools
-from typing import Any
-
 import numpy as np
 from scipy.optimize import linprog
 
-from ..claims.base import Evidence
-from ..claims.decide import near
-from ..claims.gather import at_most, number
-from ..claims.kinds import Made
+from ..claims import Evidence, Paper, at_most, near, presets
 from ..data import Regression
 from ..networks import MirrorMap
 from ..theory import least_l1, least_potential
 
-SOURCE = "Wind, Antun, Hansen (2023)"
+paper = Paper("wind2023", "Wind, Antun, Hansen (2023)", provenance="second-hand")
 LINE = np.array([[1.0, 1, 1], [3, 0, 1]]), np.array([3.0, 3])
 PLANE = np.array([[2.0, -1, 0, 1], [0, 3, 2, 0]]), np.array([0.0, 6])
 DEPTHS = (2.0, 2.5, 3.0, 4.0)
@@ -31,32 +25,27 @@ def on_the_line(depth: float) -> np.ndarray:
     return np.array([1 - t, 2 * (1 - t), 3 * t])
 
 
-def limits(shift: float) -> Evidence:
+@paper.claim(
+    lambda shift: (
+        "of the l1 minimizers, alpha -> 0 selects the least sum g_L(|b|), g_2 = x log(x / e), "
+        f"g_L = -(L/2) x^(2/L){f', with L + {shift:g} for L' if shift else ''}"
+    ),
+    source="and their code; closed forms on their data sets",
+    hypotheses="u(0) = v(0) = alpha -> 0",
+    settings=presets(quick=DEPTHS, paper=DEPTHS, large=DEPTHS),
+    mutant={"shift": 1.0},
+)
+def limit(depths: tuple[float, ...], shift: float = 0.0) -> Evidence:
     """The limits from small alpha, against the selected minimizers (of another depth: `shift`)."""
     errors = []
     for which, (A, y) in enumerate((LINE, PLANE)):
         data = Regression(A, y)
-        for depth in DEPTHS:
+        for depth in depths:
             found = least_potential(MirrorMap(log_alpha=SMALL[depth], depth=depth), data).beta
             said = depth + shift
             expected = least_l1(data, depth=said) if which else on_the_line(said)
             errors.append(np.abs(np.asarray(found) - expected).max())
     return at_most("error", errors, 1e-6, trials="problems")
-
-
-def _limit(shift: float = 0.0, **variants: Any) -> Made:
-    depth = "L" if shift == 0 else f"L + {shift:g}"
-    return Made(
-        "wind2023.limit",
-        f"of the l1 minimizers, alpha -> 0 selects the least sum g_{depth}(|b|), "
-        "g_2 = x log(x / e), g_L = -(L/2) x^(2/L)",
-        plan=lambda preset: preset,
-        look=lambda preset: limits(shift),
-        source=f"{SOURCE}, and their code; closed forms on their data sets",
-        provenance="second-hand",
-        hypotheses="u(0) = v(0) = alpha -> 0",
-        **variants,
-    )
 
 
 def gap(data: Regression) -> float:
@@ -79,11 +68,10 @@ def problem(seed: int) -> Regression:
     return Regression(X, X @ np.r_[rng.normal(size=2), np.zeros(3)])
 
 
-@functools.cache
-def slopes(preset: str, depth: float) -> np.ndarray:
+def slopes(problems: int, depth: float) -> np.ndarray:
     """Slopes of log error against log alpha, over the predicted ones, by problem."""
     ratios = []
-    for seed in range({"quick": 8, "paper": 32}.get(preset, 128)):
+    for seed in range(problems):
         data = problem(seed)
         predicted = 2 * gap(data) if depth == 2 else depth
         if depth == 2 and predicted < 0.1:
@@ -103,43 +91,32 @@ def slopes(preset: str, depth: float) -> np.ndarray:
     return np.asarray(ratios)
 
 
-def averaged(preset: str, depth: float, times: float) -> Evidence:
-    """Their mean, and three standard errors."""
-    every = slopes(preset, depth)
-    error = 3 * every.std(ddof=1) / np.sqrt(len(every))
-    mean = float(every.mean())
-    return number(
+@paper.claim(
+    lambda depth, times: (
+        f"||beta(inf) - beta*|| ~ alpha^({'' if times == 1 else f'{times:g} * '}"
+        f"{'2 delta' if depth == 2 else f'{depth:g}'})"
+    ),
+    name="exponent_depth_{depth:g}",
+    each=[{"depth": depth} for depth in (2.0, 3.0, 4.0)],
+    source="derived",
+    provenance="derived",
+    hypotheses="the l1 minimizer beta* is unique; over its certificates eta, "
+    "delta = 1 - min max |x_j^T eta|",
+    settings=presets(quick=8, paper=32, large=128),
+    run=slopes,
+    mutant={"times": 1.2},
+)
+def exponent(ratios: np.ndarray, depth: float, times: float = 1.0) -> Evidence:
+    """The mean of the slopes over those predicted, and three standard errors."""
+    error = 3 * ratios.std(ddof=1) / np.sqrt(len(ratios))
+    mean = float(ratios.mean())
+    least, most = float(ratios.min()), float(ratios.max())
+    return near(
         "exponent_over_predicted",
         mean,
         (mean - error, mean + error),
         times,
         0.02,
-        measured={"problems": len(every), "least": float(every.min()), "most": float(every.max())},
+        measured={"problems": len(ratios), "least": least, "most": most},
         trials="problems",
     )
-
-
-def _exponent(depth: float, times: float = 1.0, **variants: Any) -> Made:
-    power = "2 delta" if depth == 2 else f"{depth:g}"
-    extra = "" if times == 1 else f"{times:g} * "
-    return Made(
-        f"wind2023.exponent_depth_{depth:g}",
-        f"||beta(inf) - beta*|| ~ alpha^({extra}{power})",
-        plan=lambda preset: preset,
-        look=lambda preset: averaged(preset, depth, times),
-        rule=near,
-        source=f"derived; {SOURCE}",
-        provenance="derived",
-        hypotheses="the l1 minimizer beta* is unique"
-        + ("; delta = 1 - min max |x_j^T eta| over certificates" if depth == 2 else ""),
-        **variants,
-    )
-
-
-CLAIMS = (
-    _limit(mutant=_limit(1.0), control=_limit()),
-    *(
-        _exponent(depth, mutant=_exponent(depth, 1.2), control=_exponent(depth))
-        for depth in (2.0, 3.0, 4.0)
-    ),
-)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import xarray as xr
+from jaxflow.claims.decide import FAILED_SHARE, universal
 
 from jaxflow.claims import Evidence
-from jaxflow.claims.decide import FAILED_SHARE, universal
 
 ALLOWANCE = 1e-6
 

@@ -8,12 +8,12 @@ import jax.random as jr
 import numpy as np
 import pytest
 import xarray as xr
+from jaxflow.claims.decide import universal
 from typer.testing import CliRunner
 
 import jaxflow as jf
 from jaxflow import cli
 from jaxflow.claims import Evidence, Verdict, catalogue
-from jaxflow.claims.decide import universal
 
 KEYS = {
     "id", "source", "provenance", "statement", "preset", "holds", "expected", "reason", "measured",

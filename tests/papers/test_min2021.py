@@ -3,10 +3,10 @@
 import jax.random as jr
 import numpy as np
 import pytest
+from jaxflow.claims.decide import universal
 
 import jaxflow as jf
 from jaxflow import measures
-from jaxflow.claims.decide import universal
 from jaxflow.data import spectrum
 from jaxflow.papers.min2021 import SCALES, Attaining, Rate, rate_sweep
 from jaxflow.papers.min2021.rate import attaining_sweep

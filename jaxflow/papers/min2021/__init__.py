@@ -4,18 +4,11 @@ On the Explicit Role of Initialization on the Convergence and Implicit Bias of O
 Linear Networks. ICML 2021; and its later version, arXiv 2105.06351v2 ("v2").
 """
 
-from ..settings.decay import allowance as allowance
-from . import (
-    bias,
-    errata,
-    margin,
-)
+from .paper import later as later, paper as paper
 from .rate import (
     SCALES as SCALES,
     Attaining as Attaining,
-    Rate as Rate,
     paper_sweep as paper_sweep,
+    rate_on as rate_on,
     rate_sweep as rate_sweep,
 )
-
-CLAIMS = (Rate(), *margin.CLAIMS, *bias.CLAIMS, *errata.CLAIMS)

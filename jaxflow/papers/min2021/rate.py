@@ -1,23 +1,25 @@
 """Theorem 1: an exponential rate bound from the imbalance."""
 
-import functools
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import xarray as xr
 from jaxtyping import PRNGKeyArray
 
 from ... import data as problems, measures
+from ...claims import Claim, Evidence, once, presets
 from ...data import Regression, orthonormal
 from ...networks import TwoLayerLinear
 from ...networks.init import Gaussian, Initialization
 from ...sweeps import Sweep
 from ...sweeps.run import BLOCK
-from ..settings.decay import Decay, follow
+from ..settings.decay import decay, follow
+from .paper import paper
 
-SOURCE = "Min, Tarmoun, Vidal, Mallada (ICML 2021)"
 SCALES = ((0.1, 0.1), (0.5, 0.02), (0.05, 0.2))  # appendix A.1: (su, sv)
 
 
@@ -28,10 +30,8 @@ def rate_sweep(
     return follow(data, init, **{"measures": measures.standard(), **options})
 
 
-def paper_sweep(preset: str) -> Sweep:
-    """Appendix A.1, whitened Gaussian data and three pairs of scales, and a smaller copy of it."""
-    sizes = {"quick": (20, 80, 21), "paper": (100, 400, 350), "large": (100, 400, 4000)}
-    samples, features, seeds = sizes[preset]
+def paper_sweep(samples: int, features: int, seeds: int) -> Sweep:
+    """Appendix A.1: whitened Gaussian data and three pairs of scales."""
     data = problems.gaussian(jr.key(2021), samples, features, 1, noise=0.01, whiten=True)
     over = {"width": [500], "scale": SCALES}
     return rate_sweep(data, Gaussian(scale=SCALES[0]), over=over, seeds=seeds)
@@ -70,42 +70,39 @@ def attaining_sweep(sweep: Sweep) -> Sweep:
     return sweep.replace(data=least, init=Attaining(), over=over, seeds=seeds, block=block)
 
 
-class Rate(Decay):
-    r"""Theorem 1: `L(t) - L* <= exp(-2 lambda_r(Sigma) c t) (L(0) - L*)`.
+def attained(preset: str) -> Sweep:
+    """The attaining instance on the inputs of the paper's experiment."""
+    return attaining_sweep(settings(preset))
 
-    `plan` makes the experiment of a preset; `factor` multiplies the exponent.
+
+settings = presets(paper_sweep, quick=(20, 80, 21), paper=(100, 400, 350), large=(100, 400, 4000))
+
+
+@paper.claim(
+    "L(t) - L* <= exp(-{factor:times}2 lambda_r(Sigma) c t) (L(0) - L*)",
+    source="theorem 1",
+    hypotheses="c = [lambda_r(Lambda)]_+ + [lambda_m(-Lambda)]_+ > 0",
+    settings=settings,
+    tight=once(attained),
+    mutant={"factor": 1.05},
+    control={},  # the theorem itself, where there is no room
+)
+def rate(dataset: xr.Dataset, setting: Sweep, factor: float = 1.0) -> Evidence:
+    """Every trajectory against theorem 1, with its exponent multiplied by `factor`."""
+    return decay(dataset, setting, factor)
+
+
+def rate_on(sweep: Sweep) -> Claim:
+    """The same claim about a sweep of your own that `rate_sweep` made.
+
+    **Raises:** `ValueError` for a sweep without the measures that the claim needs.
     """
-
-    def __init__(self, plan: Callable[[str], Sweep] = paper_sweep, factor: float = 1.0):
-        super().__init__(
-            plan,
-            factor,
-            id="min2021.rate",
-            source=f"{SOURCE}, theorem 1",
-            hypotheses="c = [lambda_r(Lambda)]_+ + [lambda_m(-Lambda)]_+ > 0",
-            exponent="2 lambda_r(Sigma) c",
+    missing = {m.name for m in measures.standard()} - {m.name for m in sweep.measures}
+    if missing:
+        raise ValueError(
+            f"The sweep lacks the measures {sorted(missing)}: make it with "
+            "papers.min2021.rate_sweep, or give it measures.standard()."
         )
-
-    @classmethod
-    def on(cls, sweep: Sweep) -> "Rate":
-        """The same claim, judged on a sweep of your own that `rate_sweep` made."""
-        missing = {m.name for m in measures.standard()} - {m.name for m in sweep.measures}
-        if missing:
-            raise ValueError(
-                f"The sweep lacks the measures {sorted(missing)}: make it with "
-                "claims.min2021.rate_sweep, or give it measures.standard()."
-            )
-        return cls(lambda preset: sweep)
-
-    @functools.cached_property
-    def _attaining(self) -> Callable[[str], Sweep]:
-        # Mutant and control look at the same trajectories: one plan, one sweep, one run.
-        return functools.cache(lambda preset: attaining_sweep(self.plan(preset)))
-
-    @property
-    def mutant(self) -> "Rate":
-        return Rate(self._attaining, factor=1.05)
-
-    @property
-    def control(self) -> "Rate":
-        return Rate(self._attaining)  # the theorem itself, where there is no room
+    (claim,) = (claim for claim in paper.claims if claim.id == "min2021.rate")
+    there = attaining_sweep(sweep)
+    return dataclasses.replace(claim, settings=lambda preset: sweep, tight=lambda preset: there)

@@ -1,0 +1,204 @@
+"""What a claim is: a function with its statement, its settings and its near misses beside it."""
+
+import dataclasses
+import inspect
+import string
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..sweeps import Sweep
+from ..sweeps.run import Progress
+from .evidence import Evidence
+from .experiments import finished, once
+
+PRESETS = ("quick", "paper", "large")
+Settings = Callable[[str], Any]
+Arguments = Mapping[str, Any]
+
+
+def presets(
+    build: Callable[..., Any] | None = None, *, quick: Any, paper: Any, large: Any
+) -> Settings:
+    """The setting of each preset, `build(*values)`, or without `build` the value itself.
+
+    `quick` takes seconds, `paper` is the paper's own setting, `large` goes beyond it.
+    """
+    values = {"quick": quick, "paper": paper, "large": large}
+
+    @once
+    def settings(preset: str) -> Any:
+        value = values[preset]
+        if build is None:
+            return value
+        return build(*value) if isinstance(value, tuple) else build(value)
+
+    return settings
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Claim:
+    """A statement of a paper, or of your own, with an experiment that can refute it.
+
+    Most claims are made by `Paper.claim`. The experiment of a claim is planned by `settings`, run
+    by `run`, and judged by the function `judge`.
+
+    **Attributes:**
+
+    - `id`: paper and name, such as "min2021.rate"; `source`, where it stands, and `provenance`,
+      how it is known: "read", "derived", "second-hand" or "memory".
+    - `text`: the statement in symbols, a template that is filled in with the `arguments`, or a
+      function of them. `{factor:times}` is "1.05 * ", and nothing where the factor is 1.
+    - `judge`: `judge(found, **arguments) -> Evidence`. An argument called `setting` is the setting.
+    - `settings`: the setting of a preset, as `presets(...)` gives it.
+    - `run`: `run(setting)`, the experiment; it also gets those of the arguments that it names.
+      Default: a `Sweep` is run, and anything else is passed on.
+    - `hypotheses`: those that the proof uses.
+    - `expected`: True; False for what is printed and wrong; None for what cannot be decided.
+    - `arguments`: the numbers and names in the statement.
+    - `mutant_changes`: arguments that make the statement false, though as little as the evidence
+      can tell; the same check must refute it. `control_changes`: arguments of a true statement
+      that tells something that the claim does not. None: there is none.
+    - `tight`: settings at which the statement is attained; mutant and control are judged there.
+    """
+
+    id: str
+    text: str | Callable[..., str]
+    judge: Callable[..., Evidence]
+    settings: Settings
+    source: str
+    provenance: str
+    run: Callable[..., Any] | None = None
+    hypotheses: str = "none"
+    expected: bool | None = True
+    arguments: Arguments = dataclasses.field(default_factory=dict)
+    mutant_changes: Arguments | None = None
+    control_changes: Arguments | None = None
+    tight: Settings | None = None
+
+    @property
+    def statement(self) -> str:
+        """The statement in symbols."""
+        return _filled(self.text, self.arguments)
+
+    def setting(self, preset: str) -> Any:
+        """The setting of a preset: "quick", "paper" or "large"."""
+        return self.settings(preset)
+
+    def evaluate(self, setting: Any, progress: Progress | None = None) -> Evidence:
+        """Run the experiment, once for claim, mutant and control, and judge what it gave."""
+        if self.run is not None:
+            found = once(self.run)(setting, **_named(self.run, self.arguments))
+        else:
+            found = finished(setting, progress) if isinstance(setting, Sweep) else setting
+        more = {"setting": setting} if "setting" in _named(self.judge, {"setting": None}) else {}
+        return self.judge(found, **more, **self.arguments)
+
+    def decide(self, evidence: Evidence) -> tuple[bool | None, str]:
+        """Whether the claim holds, and the reason in one sentence."""
+        return evidence.decide()
+
+    @property
+    def mutant(self) -> "Claim | None":
+        """The false variant; None if there is none."""
+        return self._variant(self.mutant_changes)
+
+    @property
+    def control(self) -> "Claim | None":
+        """The true variant; None if there is none."""
+        return self._variant(self.control_changes)
+
+    def _variant(self, changes: Arguments | None) -> "Claim | None":
+        if changes is None:
+            return None
+        return dataclasses.replace(
+            self,
+            arguments={**self.arguments, **changes},
+            settings=self.settings if self.tight is None else self.tight,
+            mutant_changes=None,
+            control_changes=None,
+        )
+
+
+class Paper:
+    """The claims of one paper, or of one conjecture.
+
+    **Arguments:** `id`, by which claims are found; the `citation`, which sources begin with; and
+    the `provenance` of its claims, unless they have their own.
+    """
+
+    def __init__(self, id: str, citation: str, *, provenance: str):
+        self.id, self.citation, self.provenance = id, citation, provenance
+        self.claims: list[Claim] = []
+
+    def add(
+        self, name: str, *, source: str = "", provenance: str | None = None, **fields: Any
+    ) -> Claim:
+        """A claim from its fields; `source` is the place in the paper."""
+        claim = Claim(
+            id=f"{self.id}.{name}",
+            source=f"{self.citation}, {source}" if source else self.citation,
+            provenance=self.provenance if provenance is None else provenance,
+            **fields,
+        )
+        self.claims.append(claim)
+        return claim
+
+    def claim(
+        self,
+        statement: str | Callable[..., str],
+        *,
+        settings: Settings,
+        name: str | None = None,
+        each: Sequence[Arguments] = ({},),
+        mutant: Arguments | Callable[..., Arguments] | None = None,
+        control: Arguments | Callable[..., Arguments] | None = None,
+        **fields: Any,
+    ) -> Callable[[Callable[..., Evidence]], Callable[..., Evidence]]:
+        """Decorate a function `judge(found, **arguments) -> Evidence`: it becomes a claim.
+
+        **Arguments:** the `statement`, `settings` and further fields of `Claim`; `mutant` and
+        `control` are the changed arguments. `name` is the function's unless said, and with `each`,
+        a list of arguments, there is a claim for each of them. Name, source and hypotheses may
+        then be templates, and mutant and control functions of the arguments.
+        """
+
+        def decorate(judge: Callable[..., Evidence]) -> Callable[..., Evidence]:
+            defaults = {
+                n: p.default
+                for n, p in inspect.signature(judge).parameters.items()
+                if p.default is not inspect.Parameter.empty
+            }
+            for member in each:
+                known = {**defaults, **member}
+                texts = ("source", "hypotheses")
+                filled = {n: _filled(fields[n], known) for n in texts if n in fields}
+                self.add(
+                    _filled(name or judge.__name__, known),
+                    text=statement,
+                    judge=judge,
+                    settings=settings,
+                    arguments=known,
+                    mutant_changes=mutant(**known) if callable(mutant) else mutant,
+                    control_changes=control(**known) if callable(control) else control,
+                    **{**fields, **filled},
+                )
+            return judge
+
+        return decorate
+
+
+class _Words(string.Formatter):
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if format_spec == "times":
+            return "" if value == 1 else f"{value:g} * "
+        return super().format_field(value, format_spec)
+
+
+def _filled(text: str | Callable[..., str], arguments: Arguments) -> str:
+    return text(**arguments) if callable(text) else _Words().vformat(text, (), arguments)
+
+
+def _named(function: Callable[..., Any], arguments: Arguments) -> dict[str, Any]:
+    """Those of the arguments that the function names."""
+    known = inspect.signature(function).parameters
+    return {name: value for name, value in arguments.items() if name in known}

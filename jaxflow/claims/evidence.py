@@ -1,0 +1,122 @@
+"""What an experiment says about a claim, and by which rule it is judged."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ..sweeps.summary import exponent
+from .rules import for_all, within
+
+Rule = Callable[["Evidence"], tuple[bool | None, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """The evidence on a claim: one entry per trial (a trajectory, a network), flattened.
+
+    **Attributes:**
+
+    - `slack`: by how much a trial meets the claim, relative; negative where it breaks the claim.
+    - `applies`, `vacuous`, `failed`: for which trials the hypotheses of the proof are met, the
+      claim promises next to nothing, or the computation did not reach its end.
+    - `allowance`: how much of a negative slack errors of computation can explain.
+    - `measured`, `predicted`: the numbers beside each other, by name.
+    - `dataset`: the sweep that the evidence comes from, if there is one.
+    - `interval`, `margin`: of a measured number, and where it is to lie.
+    - `trials`: what a trial is, in the plural.
+    - `rule`: turns this evidence into True, False or None and the reason in one sentence.
+    """
+
+    slack: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+    applies: Any = True
+    vacuous: Any = False
+    failed: Any = False
+    allowance: float = 0.0
+    measured: dict[str, Any] = dataclasses.field(default_factory=dict)
+    predicted: dict[str, Any] = dataclasses.field(default_factory=dict)
+    dataset: xr.Dataset | None = None
+    interval: tuple[float, float] | None = None
+    margin: tuple[float, float] | None = None
+    trials: str = "trajectories"
+    rule: Rule = for_all
+
+    def __post_init__(self):
+        slack = np.asarray(self.slack, float).ravel()
+        object.__setattr__(self, "slack", slack)
+        for name in ("applies", "vacuous", "failed"):
+            value = np.asarray(getattr(self, name), bool)
+            value = value.ravel() if value.ndim else np.full(slack.shape, bool(value))
+            object.__setattr__(self, name, value)
+
+    def decide(self) -> tuple[bool | None, str]:
+        """Whether the claim holds, and the reason in one sentence."""
+        holds, reason = self.rule(self)
+        return None if holds is None else bool(holds), reason  # NumPy's True is not True
+
+    @property
+    def counts(self) -> np.ndarray:
+        """The trials that meet the hypotheses, are not vacuous, and have a slack."""
+        return self.applies & ~self.vacuous & ~np.isnan(self.slack)
+
+
+def at_least(name: str, ratio: Any, factor: float = 1.0, **more: Any) -> Evidence:
+    """Evidence that every `ratio` is at least `factor`; `name` says what it is the ratio of.
+
+    Further arguments are fields of `Evidence`. With a `dataset`, trajectories that failed count.
+    """
+    ratio = np.asarray(ratio, float)
+    found = {f"{name}_min": float(ratio.min()), f"{name}_median": float(np.median(ratio))}
+    return _evidence(ratio / factor - 1, found, {name: f">= {factor:g}"}, more)
+
+
+def at_most(name: str, size: Any, tolerance: float, **more: Any) -> Evidence:
+    """Evidence that every `size` is zero, up to a tolerance; else as `at_least`."""
+    size = np.asarray(size, float)
+    found = {f"{name}_max": float(size.max())}
+    return _evidence(1 - size / tolerance, found, {name: f"0 (to {tolerance:g})"}, more)
+
+
+def near(
+    name: str,
+    value: float,
+    interval: tuple[float, float] | None,
+    predicted: float,
+    tolerance: float,
+    **more: Any,
+) -> Evidence:
+    """Evidence that a number, measured to lie in `interval`, is `predicted +- tolerance`."""
+    fields = {
+        "interval": interval,
+        "margin": (predicted - tolerance, predicted + tolerance),
+        "rule": within,
+        **more,
+    }
+    return _evidence(np.zeros(0), {name: value}, {name: predicted}, fields)
+
+
+def power(
+    name: str, x: Any, values: Any, predicted: float, tolerance: float, **more: Any
+) -> Evidence:
+    """Evidence that `values`, of shape (x, seeds), follow a power law in x of this exponent.
+
+    The exponent and its interval are those of a regression on all seeds.
+    """
+    fit = exponent(x, values)
+    value, interval = (np.nan, None) if fit is None else (fit.slope, (fit.low, fit.high))
+    return near(name, value, interval, predicted, tolerance, **more)
+
+
+def failed(dataset: xr.Dataset) -> np.ndarray:
+    """The trajectories of a sweep that did not reach their end."""
+    return dataset["status"].values > 1
+
+
+def _evidence(slack: Any, measured: Any, predicted: Any, fields: dict[str, Any]) -> Evidence:
+    dataset = fields.get("dataset")
+    if dataset is not None and "failed" not in fields and np.size(slack):
+        fields["failed"] = failed(dataset)
+    measured = {**measured, **fields.pop("measured", {})}
+    return Evidence(slack=slack, measured=measured, predicted=predicted, **fields)
