@@ -130,19 +130,6 @@ class Paper:
         self.id, self.citation, self.provenance = id, citation, provenance
         self.claims: list[Claim] = []
 
-    def add(
-        self, name: str, *, source: str = "", provenance: str | None = None, **fields: Any
-    ) -> Claim:
-        """A claim from its fields; `source` is the place in the paper."""
-        claim = Claim(
-            id=f"{self.id}.{name}",
-            source=f"{self.citation}, {source}" if source else self.citation,
-            provenance=self.provenance if provenance is None else provenance,
-            **fields,
-        )
-        self.claims.append(claim)
-        return claim
-
     def claim(
         self,
         statement: str | Callable[..., str],
@@ -152,15 +139,20 @@ class Paper:
         each: Sequence[Arguments] = ({},),
         mutant: Arguments | Callable[..., Arguments] | None = None,
         control: Arguments | Callable[..., Arguments] | None = None,
+        source: str = "",
+        hypotheses: str = "none",
+        provenance: str | None = None,
         **fields: Any,
     ) -> Callable[[Callable[..., Evidence]], Callable[..., Evidence]]:
         """Decorate a function `judge(found, **arguments) -> Evidence`: it becomes a claim.
 
         **Arguments:** the `statement`, `settings` and further fields of `Claim`; `mutant` and
-        `control` are the changed arguments. `name` is the function's unless said, and with `each`,
-        a list of arguments, there is a claim for each of them. Name, source and hypotheses may
-        then be templates, and mutant and control functions of the arguments.
+        `control` are the changed arguments, and `source` is the place in the paper. `name` is the
+        function's unless said, and with `each`, a list of arguments, there is a claim for each of
+        them. Name, source and hypotheses may then be templates like the statement, and mutant and
+        control functions of the arguments.
         """
+        texts = {"source": source, "hypotheses": hypotheses}
 
         def decorate(judge: Callable[..., Evidence]) -> Callable[..., Evidence]:
             defaults = {
@@ -170,18 +162,22 @@ class Paper:
             }
             for member in each:
                 known = {**defaults, **member}
-                texts = ("source", "hypotheses")
-                filled = {n: _filled(fields[n], known) for n in texts if n in fields}
-                self.add(
-                    _filled(name or judge.__name__, known),
+                said = {n: _filled(t, known) for n, t in texts.items()}
+                place = said.pop("source")
+                claim = Claim(
+                    id=f"{self.id}.{_filled(name or judge.__name__, known)}",
                     text=statement,
                     judge=judge,
                     settings=settings,
+                    source=f"{self.citation}, {place}" if place else self.citation,
+                    provenance=provenance or self.provenance,
                     arguments=known,
                     mutant_changes=mutant(**known) if callable(mutant) else mutant,
                     control_changes=control(**known) if callable(control) else control,
-                    **{**fields, **filled},
+                    **said,
+                    **fields,
                 )
+                self.claims.append(claim)
             return judge
 
         return decorate

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from ...claims import Claim, Evidence, Paper, once, presets
+from ...claims import Evidence, Paper, once, presets
 from ...falsify.charts import Chart, Size
 from ...falsify.hunt import NOISE, second_opinion
 from ...falsify.inequality import Inequality, relative_slack
@@ -31,7 +31,7 @@ def inequality(
     sound: Inequality | None = None,
     tight: tuple[Chart, Sequence[Size]] | None = None,
     **fields: Any,
-) -> Claim:
+) -> None:
     """Add the claim that an inequality holds for every network of a chart to a paper.
 
     It is tried on random networks; `jf.falsify` hunts for what this misses. A violation counts
@@ -44,25 +44,25 @@ def inequality(
     """
     true = claimed if sound is None else sound
     there = None if tight is None else {"inequality": true, "chart": tight[0], "sizes": tight[1]}
-    return paper.add(
-        name,
-        text=lambda inequality, factor, **_: _stronger(inequality, factor).statement,
-        judge=tried,
+    claimed_of = {
+        "inequality": claimed,
+        "chart": chart,
+        "sizes": chart.sizes() if sizes is None else sizes,
+    }
+    decorate = paper.claim(
+        lambda inequality, factor, **_: _stronger(inequality, factor).statement,
+        name=name,
         settings=DRAWS,
-        arguments={
-            "inequality": claimed,
-            "factor": 1.0,
-            "chart": chart,
-            "sizes": chart.sizes() if sizes is None else sizes,
-        },
-        mutant_changes=None if there is None else {**there, "factor": STRONGER},
-        control_changes=there,
+        each=[claimed_of],
+        mutant=None if there is None else {**there, "factor": STRONGER},
+        control=there,
         **fields,
     )
+    decorate(tried)
 
 
 def tried(
-    draws: int, inequality: Inequality, factor: float, chart: Chart, sizes: Sequence[Size]
+    draws: int, inequality: Inequality, chart: Chart, sizes: Sequence[Size], factor: float = 1.0
 ) -> Evidence:
     """The evidence of so many random networks per size."""
     stronger = _stronger(inequality, factor)
