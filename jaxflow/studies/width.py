@@ -14,7 +14,7 @@ from ..claims import Verdict
 from ..data import Regression
 from ..machine import Stopwatch
 from ..networks.init import Gaussian
-from ..papers.min2021 import Rate, allowance, rate_sweep
+from ..papers.min2021 import rate_on, rate_sweep
 from ..report import sweep_figure
 from ..sweeps import Sweep, run
 from ..sweeps.power_law import Exponent
@@ -140,8 +140,10 @@ def width(
 
 def _judge(sweep: Sweep, dataset: xr.Dataset) -> Verdict:
     """The verdict on the rate bound, on a sweep that was run; its preset is called "own"."""
-    claim = Rate.on(sweep)
-    return claims.judge(claim, claim.gather(dataset, allowance(sweep, dataset)), "own")
+    claim = rate_on(sweep)
+    with claims.shared_runs():
+        claims.give(sweep, dataset)
+        return claims.judge(claim, claim.evaluate(sweep), "own")
 
 
 def _law(sweep: Sweep, law: Gaussian) -> np.ndarray:
