@@ -6,6 +6,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import xarray as xr
 
+from ..dynamics import status
 from ..sweeps import Sweep, run
 from ..sweeps.run import Progress
 from ..sweeps.summary import exponent
@@ -82,4 +83,4 @@ def power(
 
 def failed(dataset: xr.Dataset | None) -> Any:
     """The trajectories that did not get to their end."""
-    return False if dataset is None else dataset["status"].values > 1
+    return False if dataset is None else status.failed(dataset["status"].values)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..dynamics.solution import RESULT_NAMES
+from ..dynamics.status import NOT_RUN, flags
 from .plan import Sweep
 
 STANDARD = {
@@ -90,9 +90,8 @@ def variables(sweep: Sweep, kept: dict[str, Any]) -> dict[str, Variable]:
         attributes: dict[str, Any] = {"long_name": texts[name]}
         missing = np.nan if np.dtype(leaf.dtype).kind == "f" else 0
         if name == "status":
-            missing = -1
-            attributes["flag_values"] = [-1, *range(len(RESULT_NAMES))]
-            attributes["flag_meanings"] = " ".join(["not_run", *RESULT_NAMES])
+            missing = NOT_RUN
+            attributes |= flags()
         axes = (*sweep.axes, "seed", *dims[name])
         out[name] = Variable(
             axes, (*sweep.shape, *leaf.shape), np.dtype(leaf.dtype), attributes, missing

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import xarray as xr
 
+from ..dynamics.status import failed
 from .power_law import Exponent as Exponent, exponent as exponent
 
 SETTLED = 0.01  # in-span distance over off-span distance, above which nothing is fitted
@@ -42,7 +43,7 @@ def by_width(dataset: xr.Dataset) -> list[WidthRow]:
             WidthRow(
                 width=int(width),
                 trajectories=int(status.size),
-                failed=int(np.count_nonzero(status > 1)),
+                failed=int(np.count_nonzero(failed(status))),
                 c=float(cell["c"].mean()),
                 bound_rate=float(cell["bound_rate"].mean()),
                 measured_rate=float(cell["measured_rate"].mean()),
