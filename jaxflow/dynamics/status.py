@@ -9,7 +9,7 @@ class Result(enum.IntEnum):
 
     finished = 0, "The last requested time was reached."
     stopped = 1, "The stopping rule was met."
-    max_steps_reached = 2, "The maximum number of solver steps was reached before the end."
+    max_steps_reached = 2, "The maximum number of steps was reached before the end."
     not_finite = 3, "The trajectory stopped being finite, or needed steps below rounding."
     not_stopped = 4, "The last requested time was reached before the stopping rule was met."
     diverged = 5, "Descent diverged: the weights stopped being finite."
