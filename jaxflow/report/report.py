@@ -12,6 +12,7 @@ import matplotlib as mpl
 from ..claims import Verdict
 from ..machine.files import atomic_write
 from .style import style
+from .tables import WORDS, expectation, outcome, plural, variants
 from .verdict import verdict_figure
 
 _PAGES = jinja2.Environment(
@@ -36,8 +37,12 @@ def write_report(
         record=record,
         good=sum(verdict.as_expected for verdict in verdicts),
         number=number,
-        word=word,
+        word=WORDS,
         table=table,
+        plural=plural,
+        expectation=expectation,
+        outcome=outcome,
+        variants=variants,
     )
     with atomic_write(path) as partial:
         partial.write_text(page, encoding="utf-8")
@@ -46,11 +51,6 @@ def write_report(
 def _order(verdict: Verdict) -> tuple[bool, str]:
     # Verdicts that surprise come first.
     return verdict.as_expected, verdict.id
-
-
-def word(holds: bool | None) -> str:
-    """The outcome in a word, which is also its class in the style sheet."""
-    return {True: "holds", False: "false", None: "undecided"}[holds]
 
 
 def number(value: Any) -> str:
