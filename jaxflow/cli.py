@@ -157,7 +157,8 @@ def sweep(
         )
         raise typer.Exit(130) from None
     finally:
-        bar.stop()
+        if bar.live.is_started:
+            bar.stop()
     verdict, settings = found.verdict, json.loads(found.dataset.settings)
     _keep(lambda: plotting.save_figure(found.figure, path.with_suffix(".png")))
     _keep(lambda: _write_json(path.with_suffix(".json"), [verdict], settings))
@@ -169,8 +170,9 @@ def sweep(
     out.print(exponent_line(found.fit, found.why, found.dataset))
     out.print(verdict_panel(verdict))
     out.print(
-        f"{total:,} trajectories, and the finer sweep, mutant and control of the verdict, in "
-        f"{found.time.seconds:.1f} s, {found.time.compile:.1f} s of it compiling\n"
+        f"{total:,} trajectories in {found.time.seconds:.1f} s, {found.time.compile:.1f} s of it "
+        "compiling; this includes judging: a part of the sweep again with a 100 times smaller "
+        "tolerance, and networks on which the bound is attained\n"
         f"data {path}   figure {path.with_suffix('.png')}   verdict {path.with_suffix('.json')}",
         highlight=False,
         soft_wrap=True,

@@ -203,7 +203,7 @@ def swept(tmp_path_factory):
     (folder / "small.csv").write_text("\n".join(rows) + "\n")
     result = call(
         "sweep", "--data", folder / "small.csv", "--targets", "y", "--samples", 4,
-        "--widths", "8:32:3", "--seeds", 4, "--chunk", 8, "--store", folder / "deep" / "run.zarr",
+        "--widths", "8:32:3", "--seeds", 8, "--chunk", 16, "--store", folder / "deep" / "run.zarr",
     )  # fmt: skip
     return folder / "deep", result
 
@@ -219,7 +219,7 @@ def test_a_sweep_exits_well_and_leaves_three_files(swept):
 def test_the_dataset_opens(swept):
     folder, _ = swept
     dataset = xr.open_zarr(folder / "run.zarr", consolidated=False)
-    assert dataset.sizes == {"width": 3, "seed": 4, "time": 257}
+    assert dataset.sizes == {"width": 3, "seed": 8, "time": 257}
     np.testing.assert_array_equal(dataset["width"], [8, 16, 32])
     assert (dataset["status"] == 1).all()
     assert np.all(dataset["log_excess_end"] - dataset["log_excess_start"] < -46)
@@ -242,12 +242,12 @@ def test_the_verdict_is_strict_json(swept):
 
     found = json.loads((folder / "run.json").read_text(), parse_constant=never)
     assert {"versions", "settings", "verdicts"} <= set(found)
-    assert found["settings"]["seeds"] == 4
+    assert found["settings"]["seeds"] == 8
     (verdict,) = found["verdicts"]
     assert verdict["id"] == "min2021.rate"
     assert verdict["holds"] is True
     assert verdict["preset"] == "own"
-    assert verdict["trajectories"] == 12
+    assert verdict["trajectories"] == 24
     assert verdict["mutant"]["holds"] is False
     assert verdict["control"]["holds"] is True
 
@@ -263,7 +263,7 @@ def test_the_table_has_every_width_and_its_numbers(swept):
         ]
         assert cells[5] == "100%"
     assert "HOLDS" in result.stdout
-    assert "12 trajectories in" in result.stdout
+    assert "24 trajectories in" in result.stdout
     # Centred, four samples have rank three.
     assert "4 samples, 8 features, 1 target; rank 3" in " ".join(result.stdout.split())
 

@@ -92,30 +92,37 @@ def verdict_panel(verdict: Verdict) -> Panel:
         word += f" [red]({expectation(verdict)})[/]"
     elif not verdict.expected:
         word += ", as expected"
-    lines = [f"[bold]{escape(verdict.statement)}[/]", f"{word}: {escape(verdict.reason)}"]
-    if verdict.mutant is not None:
-        lines.append(_variant("mutant", verdict.mutant, False))
-    if verdict.control is not None:
-        lines.append(_variant("control", verdict.control, True))
+    lines = [
+        f"[bold]{escape(verdict.statement)}[/]",
+        f"[dim]{escape(verdict.source)}[/]",
+        f"{word}: {escape(verdict.reason)}",
+    ]
+    for name, variant, wanted in variants(verdict):
+        said = outcome(variant, wanted)
+        said = said if variant["holds"] is wanted else f"[red]{said}[/]"
+        lines.append(f"{name}: {escape(variant['statement'])}: {said}")
     if verdict.vacuous:
         lines.append(
             f"no evidence, since the bound promises next to nothing there: "
             f"{plural(verdict.vacuous, verdict.trials)}"
         )
-    title = escape(f"{verdict.id}  -  {verdict.source}")
+    title = escape(verdict.id)
     return Panel("\n".join(lines), title=title, title_align="left", border_style=colour)
 
 
-def _variant(name: str, variant: dict[str, Any], wanted: bool) -> str:
-    found, fault = variant["holds"], "fail" if wanted is False else "pass"
-    if found is wanted:
-        outcome = "holds, as it should" if wanted else "refuted, as it should be"
-    else:
-        outcome = (
-            f"[red]{WORDS[found]}, and it should {'hold' if wanted else 'be refuted'}: the check "
-            f"cannot {fault}[/]"
-        )
-    return f"{name}: {escape(variant['statement'])}: {outcome}"
+def variants(verdict: Verdict) -> list[tuple[str, dict[str, Any], bool]]:
+    """The mutant and the control, where there are any, with what `holds` should be for them."""
+    both = ("mutant", verdict.mutant, False), ("control", verdict.control, True)
+    return [(name, variant, wanted) for name, variant, wanted in both if variant is not None]
+
+
+def outcome(variant: dict[str, Any], wanted: bool) -> str:
+    """What came out for a mutant or a control, in words."""
+    should = "hold" if wanted else "be refuted"
+    if variant["holds"] is wanted:
+        return f"{WORDS[wanted]}, as it should{'' if wanted else ' be'}"
+    able = "pass" if wanted else "fail"
+    return f"{WORDS[variant['holds']]}, but it should {should}: the check cannot {able}"
 
 
 def expectation(verdict: Verdict, who: str = "") -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from filelock import BaseFileLock
 
+from ..dynamics.status import retryable
 from ..machine.cores import devices
 from ..machine.stopwatch import Stopwatch
 from ..machine.versions import environment
@@ -37,7 +38,6 @@ Progress = Callable[[int, int], None]  # (trajectories done, trajectories in all
 BLOCK, BLOCK_BYTES = 2**14, 2**27  # trajectories of a block, and bytes they need, at most
 MAX_BYTES = 2**33  # of a result, unless told otherwise
 RETRY_SLOTS = 8  # slots per device for the second try of failed trajectories
-FAILED = (2, 3)  # max_steps_reached, not_finite
 WAIT = 0.2  # seconds between two looks at blocks that other processes work on
 
 
@@ -283,7 +283,7 @@ class Engine:
         self.solving += time.perf_counter() - start
         self.steps += int(values["steps"].sum())
         self.lockstep += int(lockstep)
-        values["retried"] = np.isin(values["status"], FAILED).astype(np.int8)
+        values["retried"] = retryable(values["status"]).astype(np.int8)
         failed = np.flatnonzero(values["retried"])
         if failed.size:
             workers = Workers(self.devices, min(RETRY_SLOTS, self.workers.slots))
@@ -292,7 +292,7 @@ class Engine:
             second, lockstep = submit(workers, group, times, settings, length, failed).answer()
             self.steps += int(second["steps"].sum())
             self.lockstep += int(lockstep)
-            better = ~np.isin(second["status"], FAILED)
+            better = ~retryable(second["status"])
             for name, value in second.items():
                 values[name] = np.array(values[name])
                 values[name][failed[better]] = value[better]

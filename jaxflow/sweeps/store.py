@@ -130,7 +130,7 @@ def _create(
     plan: dict[str, Any],
 ) -> None:
     """An empty store, in Zarr format 2: format 3 warns of text and of consolidated metadata."""
-    frame = label(sweep, {}, {})
+    frame = label(sweep, {}, known)
     frame.attrs["settings"] = json.dumps(sweep.describe())
     frame.attrs["versions"] = json.dumps(plan["versions"])
     frame.to_zarr(path, mode="w", zarr_format=2, consolidated=False)

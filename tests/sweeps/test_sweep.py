@@ -85,6 +85,8 @@ def test_dimensions_coordinates_attributes(base):
     assert base["log_excess"].shape == (2, SEEDS, len(TS))
     np.testing.assert_array_equal(base["width"], [8, 16])
     np.testing.assert_array_equal(base["seed"], range(SEEDS))
+    np.testing.assert_array_equal(base["time"], TS)
+    assert all({"long_name", "description", "units"} <= set(base[name].attrs) for name in base)
     assert set(base["status"].values.ravel()) == {0}
     meanings = base["status"].attrs["flag_meanings"].split()
     assert dict(zip(base["status"].attrs["flag_values"], meanings, strict=True))[0] == "finished"
@@ -329,6 +331,7 @@ def test_all_standard_measures_are_finite(full):
 def test_measures_have_dimensions_of_their_own(full):
     assert full["product"].dims == ("width", "seed", "time", "feature", "output")
     assert full["product"].shape == (1, SEEDS, 33, 6, 1)
+    assert "time" not in full.coords  # each trajectory has its own, `t`
     fit = np.asarray(DATA.X) @ full["product"].values
     excess = 0.5 * np.sum((np.asarray(DATA.best_fit) - fit) ** 2, axis=(-2, -1))
     np.testing.assert_allclose(excess, np.exp(full["log_excess"]), rtol=1e-6)
