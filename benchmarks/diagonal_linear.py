@@ -18,6 +18,7 @@ import record
 
 import jaxflow as jf
 from jaxflow import theory
+from jaxflow.dynamics.status import failed
 from jaxflow.papers.settings.sparse_regression import sparse_regression
 
 DEPTHS = (2.0, 3.0, 4.0)
@@ -65,7 +66,7 @@ def grid(data: list[jf.Regression], alphas: list[float]) -> dict[str, Any]:
     return {
         "programs": len(data) * a.size,
         "trajectories": int(sweep.trajectories),
-        "failed": int((found["status"].values > 1).sum()),
+        "failed": int(failed(found["status"].values).sum()),
         "flow_seconds": seconds[:2],
         "program_seconds": seconds[2:],
         "steps_median": float(np.median(found["steps"].values)),

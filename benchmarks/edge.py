@@ -16,6 +16,7 @@ import record
 from jaxflow import theory
 from jaxflow.dynamics.formulations import Parameters
 from jaxflow.dynamics.rules import in_a_row
+from jaxflow.dynamics.status import failed
 from jaxflow.networks.curvature import leading, product
 from jaxflow.networks.losses import SquaredLoss
 from jaxflow.papers.settings import edge_of_stability as edges
@@ -50,7 +51,7 @@ def heights(setting: Setting) -> dict[str, Any]:
         "steps": setting.steps,
         "seconds": seconds,
         "seconds_compile": found.attrs["seconds_compile"],
-        "failed": int((found.status.values > 1).sum()),
+        "failed": int(failed(found.status.values).sum()),
         "off_the_edge": (~there).sum(axis=1).tolist(),
         "gap_max": np.where(there, np.abs(gap), 0).max(axis=1).tolist(),
         "gap_max_with_those": np.abs(gap).max(axis=1).tolist(),

@@ -14,6 +14,7 @@ import numpy as np
 import record
 
 import jaxflow as jf
+from jaxflow.dynamics.status import failed
 from jaxflow.report import save_figure, style
 from jaxflow.report.style import ACCENT, INK, MUTED, ramp
 from jaxflow.sweeps.summary import exponent
@@ -71,7 +72,7 @@ def main() -> None:
             "initial_off_span_mean": float(ds["initial_off_span"].values[i].mean()),
             "iterations_median": float(np.median(iterations[i])),
             "steps_median": float(ds["steps"].isel(width=i).median()),
-            "failed": int(np.sum(ds["status"].values[i] > 1)),
+            "failed": int(np.sum(failed(ds["status"].values[i]))),
         }
         rows.append(
             [

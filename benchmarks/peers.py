@@ -24,6 +24,7 @@ import peer_tools
 import record
 
 import jaxflow as jf
+from jaxflow.dynamics.status import failed
 from jaxflow.machine import Stopwatch
 from jaxflow.report import save_figure, style
 from jaxflow.report.style import ACCENT, ramp
@@ -167,7 +168,7 @@ def own(plan: jf.Sweep, exact: Any, budget: float) -> dict[str, Any]:
         None if exact is None else ds["product"].values,
         exact,
         reached=ds["status"].values == 1,
-        failed=ds["status"].values > 1,
+        failed=failed(ds["status"].values),
         drift=float(ds["imbalance_drift"].max()),
     )
 

@@ -14,6 +14,7 @@ import numpy as np
 import record
 
 import jaxflow as jf
+from jaxflow.dynamics.status import failed
 from jaxflow.papers.min2021 import SCALES
 from jaxflow.report import save_figure, style
 from jaxflow.report.style import INK, ramp
@@ -75,7 +76,7 @@ def main() -> None:
                 "quantiles": np.quantile(bound, [0.05, 0.5, 0.95]).tolist(),
             },
             "crossed": crossed,
-            "failed": int(np.sum(ds["status"].values > 1)),
+            "failed": int(np.sum(failed(ds["status"].values))),
             "tightest_slack": float(ds["slack"].min()),
             "steps": {"median": float(ds["steps"].median()), "max": int(ds["steps"].max())},
             "imbalance_drift": float(ds["imbalance_drift"].max()),

@@ -17,6 +17,7 @@ import record
 
 import jaxflow as jf
 from jaxflow import theory
+from jaxflow.dynamics.status import failed
 from jaxflow.networks.activations import ReLU
 from jaxflow.papers.jin2023 import LAWS
 from jaxflow.papers.settings.wide_networks import distances, line, points, square
@@ -106,7 +107,7 @@ def flows(widths: Any, seeds: int) -> dict[str, Any]:
     gap = (gap - theory.spline(data, WHOLE)(at)).reshape(len(widths), seeds, -1)
     return {
         "trajectories": int(sweep.trajectories),
-        "failed": int((found.status.values > 1).sum()),
+        "failed": int(failed(found.status.values).sum()),
         "stopped": int((found.status.values == 1).sum()),
         "seconds_cold": seconds[0],
         "seconds_warm": seconds[1],

@@ -5,6 +5,7 @@ from . import (
     data as data,
     measures as measures,
     report as report,
+    studies as studies,
     theory as theory,
 )
 from .claims import (

@@ -10,26 +10,29 @@ from typing import Annotated, Any, NoReturn
 import jax
 import numpy as np
 import typer
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from . import claims, data as problems, measures, report as plotting, theory
+from . import claims, data as problems, report as plotting
 from .claims import Verdict
 from .data import Regression
 from .machine import Stopwatch, environment
 from .machine.cores import keep_programs, use_all_cores
 from .machine.files import atomic_write
-from .networks.init import Gaussian
-from .papers.min2021 import Rate, allowance, rate_sweep
-from .report.tables import LEGEND, exponent_line, verdict_panel, width_table
-from .sweeps import Sweep, refuse, run
-from .sweeps.summary import by_width, width_exponent
+from .report.info import environment_table, remarks
+from .report.tables import (
+    LEGEND,
+    exponent_line,
+    problem_line,
+    summary_line,
+    verdict_panel,
+    width_table,
+)
+from .studies import WidthStudy, width
+from .studies.width import CURVES, TRAJECTORIES
 
 WIDEST = 2**53  # the last integer before floats leave gaps
-CURVES = 4096  # trajectories, up to which whole curves are kept unless told otherwise
 app = typer.Typer(
     help="A laboratory for gradient-flow theory.",
     no_args_is_help=True,
@@ -58,112 +61,119 @@ def sweep(
     ] = None,
     widths: Annotated[
         str,
-        typer.Option(
-            help="a:b[:k] for k log-spaced widths (7 unless said), or a list 64,256,1024."
-        ),
+        typer.Option(help="a:b[:k] for k log-spaced widths (default 7), or a list 64,256,1024."),
     ] = "64:4096",
-    seeds: Annotated[int, typer.Option(help="Random initializations a width.")] = 64,
+    seeds: Annotated[int, typer.Option(help="Random initializations per width.")] = 64,
     alpha: Annotated[
-        float, typer.Option(help="Entries are N(0, h^(-2 alpha)); 1/4 < alpha <= 1/2.")
+        float,
+        typer.Option(help="Entries are N(0, h^(-2 alpha)), h the width; 1/4 < alpha <= 1/2."),
     ] = 0.5,
     scale: Annotated[
         str | None, typer.Option(help="su,sv: standard deviations of U and V, instead of alpha.")
     ] = None,
-    key: Annotated[int, typer.Option(help="Seed of all randomness.")] = 0,
+    key: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     rtol: Annotated[
-        float | None, typer.Option(help="Tolerance.", show_default="1e-8; 1e-5 in float32")
+        float | None,
+        typer.Option(
+            help="Relative tolerance of the solver.", show_default="1e-8; 1e-5 in float32"
+        ),
     ] = None,
     chunk: Annotated[
-        int | None, typer.Option(help="Trajectories side by side.", show_default="by device")
+        int | None,
+        typer.Option(help="Trajectories solved side by side.", show_default="by the device"),
     ] = None,
     curves: Annotated[
         bool | None,
         typer.Option(
             "--curves/--no-curves",
-            help="Keep the loss at all times, not only statistics.",
-            show_default=f"up to {CURVES:,} trajectories",
+            help="Keep the loss at all saved times, not only statistics.",
+            show_default=f"--curves up to {CURVES:,} trajectories",
         ),
     ] = None,
     precision: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     store: Annotated[
         Path | None,
         typer.Option(
-            help="Where the dataset goes; an interrupted one is gone on with.",
+            help="Zarr directory for the dataset. If it holds a part of this sweep, the sweep is "
+            "resumed.",
             show_default="next free runs/NAME-N.zarr",
         ),
     ] = None,
 ) -> None:
-    """Sweep the two-layer linear network over widths and seeds, and judge its rate bound.
+    """Train two-layer linear networks of many widths and judge the bound on their rate.
 
-    Every trajectory is the exact gradient flow, followed until its excess loss has fallen to
-    1e-20 of the start. Leaves a table here, and a dataset (.zarr), a figure (.png) and a verdict
-    (.json) on disk. A width costs nothing: 1000000000 takes as long as 100.
+    Every trajectory is an exact gradient flow, followed until its excess loss L - L* has fallen to
+    1e-20 of its start. Prints a table, and writes the dataset (.zarr), a figure (.png) and the
+    verdict (.json). The time does not depend on the widths: 1000000000 takes as long as 100.
     """
 
-    def plan() -> tuple[Sweep, Path]:
+    def load() -> Regression:
         _precision(precision)
         with warnings.catch_warnings():
             if precision == "float32":  # asked for
                 warnings.filterwarnings("ignore", message="float64 data is being rounded")
-            problem = problems.load(
+            return problems.load(
                 data,
                 samples=12 if samples is None and data == "digits" else samples,
                 targets=targets.split(",") if targets else None,
             )
-        sizes = parse_widths(widths)
-        keep = len(sizes) * seeds <= CURVES if curves is None else curves
-        law = Gaussian(alpha) if scale is None else Gaussian(scale=_floats("scale", scale))
-        planned = rate_sweep(
+
+    problem = _checked(load)
+    path = _checked(lambda: _destination(store, Path(data).stem))
+    bar = _progress()
+    task = bar.add_task("")
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if not bar.live.is_started:  # the first call: nothing was refused
+            out.print(problem_line(data, problem))
+            bar.start()
+        if stage == TRAJECTORIES and not done:
+            stage = f"compiling, then {total:,} {stage}"
+        bar.update(task, description=stage, completed=done, total=total or None)
+
+    def study() -> WidthStudy:
+        return width(
             problem,
-            law,
-            widths=sizes,
-            measures=(*measures.standard(), *(measures.curves() if keep else ())),
+            parse_widths(widths),
             seeds=seeds,
+            alpha=alpha,
+            scale=None if scale is None else _floats("scale", scale),
             key=jax.random.key(_seed(key)),
             rtol=rtol,
             chunk=chunk,
+            curves=curves,
+            store=path,
+            title=Path(data).name,
+            progress=progress,
         )
-        path = _destination(store, Path(data).stem)
-        refuse(planned, path)
-        return planned, path
 
-    planned, path = _checked(plan)
-    problem = planned.cells[0].data
-    out.print(
-        f"[bold]{escape(data)}[/]: {problem.samples} samples, {problem.features} features, "
-        f"{problem.outputs} targets; rank {problem.rank}, condition of X^T X "
-        f"{float(problem.condition):.3g}, optimal loss {float(problem.optimal_loss):.3g}"
-    )
-    claim = Rate.on(planned)
-    with Stopwatch() as clock:
-        with _progress() as bar:
-            task = bar.add_task("trajectories", total=planned.trajectories)
-            dataset = _run(planned, path, lambda done, _: bar.update(task, completed=done))
-        dataset["off_span_law"] = ("width", _law(planned))
-        dataset["off_span_law"].attrs["long_name"] = "wide-network law of the off-span distance"
-        with out.status("the same check on a mutant and a control"):
-            verdict = claims.judge(
-                claim, claim.gather(dataset, allowance(planned, dataset)), "quick"
-            )
-    fit, why = width_exponent(dataset, features=problem.features, rank=problem.rank)
-    figure = plotting.sweep_figure(dataset, fit=fit, title=_title(data, problem, planned))
-    _keep(lambda: plotting.save_figure(figure, path.with_suffix(".png")))
-    _keep(lambda: _write_json(path.with_suffix(".json"), [verdict], json.loads(dataset.settings)))
-    rows = by_width(dataset)
-    out.print(width_table(rows), crop=False, soft_wrap=True)
-    failed = sum(row.failed for row in rows)
-    if failed:
-        out.print(
-            f"[bold red]{failed} of {planned.trajectories} trajectories failed[/]; see `status`"
+    try:
+        found = _checked(study)
+    except KeyboardInterrupt:
+        err.print(
+            f"Interrupted. To resume, repeat it with [bold]--store {escape(str(path))}[/].",
+            highlight=False,
+            soft_wrap=True,
         )
-    out.print(LEGEND, style="dim")
-    out.print(exponent_line(fit, why, dataset))
+        raise typer.Exit(130) from None
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+    verdict, settings = found.verdict, json.loads(found.dataset.settings)
+    _keep(lambda: plotting.save_figure(found.figure, path.with_suffix(".png")))
+    _keep(lambda: _write_json(path.with_suffix(".json"), [verdict], settings))
+    out.print(width_table(found.rows), crop=False, soft_wrap=True)
+    total, failed = found.sweep.trajectories, sum(row.failed for row in found.rows)
+    if failed:
+        out.print(f"[bold red]{failed:,} of {total:,} trajectories failed[/]; see `status`")
+    out.print(LEGEND, style="dim", markup=False)
+    out.print(exponent_line(found.fit, found.why, found.dataset))
     out.print(verdict_panel(verdict))
-    compile_seconds = min(clock.compile, clock.seconds)
     out.print(
-        f"{planned.trajectories} trajectories in {clock.seconds:.1f} s, {compile_seconds:.1f} s "
-        f"of it compiling\ndata {path}   figure {path.with_suffix('.png')}   verdict "
-        f"{path.with_suffix('.json')}",
+        f"{total:,} trajectories in {found.time.seconds:.1f} s, {found.time.compile:.1f} s of it "
+        "compiling; this includes judging: a part of the sweep again with a 100 times smaller "
+        "tolerance, and networks on which the bound is attained\n"
+        f"data {path}   figure {path.with_suffix('.png')}   verdict {path.with_suffix('.json')}",
         highlight=False,
         soft_wrap=True,
     )
@@ -174,7 +184,7 @@ def sweep(
 def verify(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Claims: ids, papers, or Python files.", show_default="all"),
+        typer.Argument(help="Ids of claims, papers, or Python files.", show_default="all"),
     ] = None,
     preset: Annotated[str, typer.Option(help="quick, paper or large.")] = "quick",
     json_path: Annotated[
@@ -185,13 +195,13 @@ def verify(
         typer.Option(help="Write a page, index.html, and verdicts.json to this folder."),
     ] = None,
     figures: Annotated[
-        Path | None, typer.Option(help="Write a figure a claim, ID.png, to this folder.")
+        Path | None, typer.Option(help="Write a figure per claim, ID.png, to this folder.")
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(help="Processes.", show_default="one a core on CPU")
+        int | None, typer.Option(help="Processes.", show_default="one per core on CPU")
     ] = None,
 ) -> None:
-    """Judge claims by experiment. Exit code 0 only if every one came out as expected."""
+    """Judge claims by experiment. The exit code is 0 only if all came out as expected."""
 
     def plan() -> list[str]:
         if preset not in claims.PRESETS:
@@ -202,7 +212,7 @@ def verify(
             if json_path.is_dir():
                 raise ValueError(f"{json_path} is a folder: give --json the path of a file.")
             if not json_path.parent.is_dir():
-                raise ValueError(f"There is no folder {json_path.parent}: make it first.")
+                raise ValueError(f"There is no folder {json_path.parent}: create it first.")
             if not os.access(json_path.parent, os.W_OK):
                 raise ValueError(f"{json_path.parent} cannot be written to.")
         for folder in (report, figures):
@@ -210,7 +220,7 @@ def verify(
                 _writable(folder)
         chosen = names or list(claims.catalogue())
         several = len({claim.id.split(".")[0] for n in chosen for claim in claims.find(n)}) > 1
-        if several and jobs != 1:  # each process has a device of its own
+        if several and jobs != 1:  # each process of the pool configures its own device
             jax.config.update("jax_enable_x64", True)
         else:
             _precision("float64")
@@ -219,13 +229,15 @@ def verify(
     chosen = _checked(plan)
     verdicts: list[Verdict] = []
     order = [claim.id for name in chosen for claim in claims.find(name)]
+    own = {claim.id for name in chosen if name.endswith(".py") for claim in claims.find(name)}
     total = len(order)
     with Stopwatch() as clock, out.status(f"0 of {total} claims") as status:
         for verdict in _checked(lambda: claims.verify_all(chosen, preset=preset, jobs=jobs)):
             verdicts.append(verdict)
             out.print(verdict_panel(verdict))
             status.update(f"{len(verdicts)} of {total} claims")
-    verdicts.sort(key=lambda verdict: order.index(verdict.id))  # as asked, not as they came in
+    # In the order asked for, not the order in which they came.
+    verdicts.sort(key=lambda verdict: order.index(verdict.id))
     settings = {"preset": preset, "claims": chosen}
     if json_path is not None:
         _keep(lambda: _write_json(json_path, verdicts, settings))
@@ -235,54 +247,22 @@ def verify(
         _keep(lambda: _write_json(report / "verdicts.json", verdicts, settings))
     if figures is not None:
         _keep(lambda: _draw(verdicts, figures))
-    good = sum(verdict.as_expected for verdict in verdicts)
-    out.print(f"{good} of {total} claims as expected, in {clock.seconds:.0f} s")
-    raise typer.Exit(0 if good == total else 1)
+    out.print(summary_line(verdicts, clock.seconds, own=own), soft_wrap=True)
+    raise typer.Exit(0 if all(verdict.as_expected for verdict in verdicts) else 1)
 
 
 @app.command()
 def info() -> None:
-    """Versions, devices, precision, and what is slow here and why."""
+    """Show versions, devices and precision, and what is slow on this machine and why."""
     _precision("float64")
     found = environment()
-    table = Table(box=box.SIMPLE, show_header=False)
-    for name, version in found["versions"].items():
-        table.add_row(name, version)
-    table.add_row("machine", f"{found['system']} {found['machine']}, {found['cpus']} CPUs")
-    table.add_row("devices", ", ".join(found["devices"]) + f" ({found['backend']})")
-    table.add_row("precision", "float64 here and in `jaxflow sweep`; your own code must enable it")
-    table.add_row("compiled programs", str(keep_programs() or "not kept"))
-    out.print(table)
+    out.print(environment_table(found, str(keep_programs() or "not kept on disk")))
     for remark in remarks(found):
         out.print(f"- {remark}", highlight=False)
 
 
-def remarks(found: dict[str, Any]) -> list[str]:
-    """What a user of this machine should know about its speed."""
-    lines = []
-    if found["backend"] == "cpu":
-        lines.append(
-            "No GPU: every core is a device here, with up to 64 trajectories side by side. A GPU "
-            'pays from thousands of trajectories on; install with the extra "cuda" to use one.'
-        )
-    else:
-        lines.append(
-            "A small ODE is bound by kernel launches on a GPU: use large chunks (thousands)."
-        )
-    lines.append(
-        "Real data is stiff: where the spectrum says so, sweeps take the implicit solver, whose "
-        "steps hardly grow with the condition number of X^T X (jaxflow sweep --samples 50)."
-    )
-    lines.append(
-        "The first solve of a shape compiles for several seconds; after that the program is kept. "
-        "In your own code every core is a device only after "
-        "jf.use_all_cores(), called before the first computation."
-    )
-    return lines
-
-
 def parse_widths(text: str) -> list[int]:
-    """`a:b[:k]` as k log-spaced widths (7 unless said), or a list `64,256`."""
+    """The widths of `a:b[:k]`, k (default 7) log-spaced ones, or of a list `64,256`."""
     shape = f"widths must look like 64:4096, 64:4096:7 or 64,256,1024, got {text!r}."
     try:
         if ":" not in text:
@@ -304,32 +284,6 @@ def parse_widths(text: str) -> list[int]:
     return sorted(set(values))
 
 
-def _run(planned: Sweep, path: Path, progress: Callable[[int, int], None]) -> Any:
-    try:
-        return _checked(lambda: run(planned, store=path, progress=progress))
-    except KeyboardInterrupt:
-        err.print(
-            f"interrupted; the same command with [bold]--store {escape(str(path))}[/] goes on",
-            highlight=False,
-            soft_wrap=True,
-        )
-        raise typer.Exit(130) from None
-
-
-def _law(planned: Sweep) -> list[float]:
-    law = planned.init
-    options = {"alpha": law.alpha} if law.scale is None else {"scale": law.scale}
-    problem = planned.cells[0].data
-    return [float(theory.bias_law(problem, w, **options)) for w in planned.axes["width"]]
-
-
-def _title(name: str, problem: Regression, planned: Sweep) -> str:
-    return (
-        f"{Path(name).name}: {problem.samples} samples, D = {problem.features}, "
-        f"m = {problem.outputs}, rank {problem.rank}; {planned.seeds} seeds a width"
-    )
-
-
 def _precision(name: str) -> None:
     if name not in ("float64", "float32"):
         raise ValueError(f"precision must be float64 or float32, got {name!r}.")
@@ -345,13 +299,13 @@ def _seed(key: int) -> int:
 
 
 def _writable(folder: Path) -> None:
-    """Make the folder; `ValueError` if it cannot be, or be written to."""
+    """Create the folder; `ValueError` if that fails, or if it cannot be written to."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file: give a folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+        raise ValueError(f"The folder {folder} cannot be created: {error.strerror}.") from error
     if not os.access(folder, os.W_OK):
         raise ValueError(f"{folder} cannot be written to.")
 
@@ -371,7 +325,7 @@ def _destination(store: Path | None, name: str) -> Path:
         store = Path("runs") / f"{name}-{number}.zarr"
     if store.suffix != ".zarr":
         raise ValueError(f"The store must end in .zarr, got {store}.")
-    if store.exists():  # to be gone on with, if it is the store of this sweep
+    if store.exists():  # `run` resumes it, or refuses it if it is not the store of this sweep
         return store
     for path in (store.with_suffix(".png"), store.with_suffix(".json")):
         if path.exists():
@@ -418,7 +372,7 @@ def _fail(sentence: object) -> NoReturn:
 
 
 def _checked(plan: Callable[[], Any]) -> Any:
-    """What `plan` returns; bad input ends here with one sentence and exit code 2."""
+    """The result of `plan`; bad input ends the command with one sentence and exit code 2."""
     try:
         return plan()
     except (ValueError, OSError) as error:

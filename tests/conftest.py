@@ -1,12 +1,22 @@
-"""What every test shares: double precision, strict broadcasting, and types checked at run time."""
+"""What all tests share: precision, types checked at run time, programs kept on disk, an order."""
 
 import os
+import time
+from pathlib import Path
 
 # Before JAX is imported: two CPU devices, so that what is sharded is sharded in tests too.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 ).strip()
 os.environ["PJRT_NPROC"] = "16"  # threads for what both wait for
+
+# Most of a test's time is compiling. Both workers, the processes that tests start and the next run
+# share compiled programs through this folder; the environment may name another (`.ci/run` does).
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ.get(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax")
+)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # loading a program is not worth a message
 
 import hypothesis
 import jax
@@ -15,9 +25,11 @@ import matplotlib
 import pytest
 
 jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_enable_compilation_cache", False)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+# Only the cheap passes of the compiler: a test runs a small program once or twice. Optimized code
+# is what the catalogue, the notebooks and the benchmarks run, each in a process of its own.
+jax.config.update("jax_disable_most_optimizations", True)
 matplotlib.use("Agg")
 
 # Before jaxflow is imported, and never undone: every signature is checked in every test.
@@ -25,6 +37,26 @@ jaxtyping.install_import_hook("jaxflow", "beartype.beartype")
 
 hypothesis.settings.register_profile("jaxflow", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("jaxflow")
+
+# The longest files, the longest first, so that no worker is left alone with one at the end.
+FIRST = (
+    *("charts", "deep_linear", "catalogue", "flow", "sweep", "descent", "implicit", "falsify"),
+    *("shallow", "store", "cli", "ensemble", "theory_wide", "theory_interpolation"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    place = {f"test_{name}.py": number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(FIRST)))
+
+
+def pytest_sessionfinish(session):
+    """Programs of more than two weeks ago are deleted: most come from code that has changed."""
+    if hasattr(session.config, "workerinput"):  # a worker: once is enough
+        return
+    for path in Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).glob("*"):
+        if time.time() - path.stat().st_mtime > 14 * 86_400:
+            path.unlink(missing_ok=True)
 
 
 @pytest.fixture

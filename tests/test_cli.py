@@ -203,7 +203,7 @@ def swept(tmp_path_factory):
     (folder / "small.csv").write_text("\n".join(rows) + "\n")
     result = call(
         "sweep", "--data", folder / "small.csv", "--targets", "y", "--samples", 4,
-        "--widths", "8:32:3", "--seeds", 4, "--chunk", 8, "--store", folder / "deep" / "run.zarr",
+        "--widths", "8:32:3", "--seeds", 8, "--chunk", 16, "--store", folder / "deep" / "run.zarr",
     )  # fmt: skip
     return folder / "deep", result
 
@@ -219,7 +219,7 @@ def test_a_sweep_exits_well_and_leaves_three_files(swept):
 def test_the_dataset_opens(swept):
     folder, _ = swept
     dataset = xr.open_zarr(folder / "run.zarr", consolidated=False)
-    assert dataset.sizes == {"width": 3, "seed": 4, "time": 257}
+    assert dataset.sizes == {"width": 3, "seed": 8, "time": 257}
     np.testing.assert_array_equal(dataset["width"], [8, 16, 32])
     assert (dataset["status"] == 1).all()
     assert np.all(dataset["log_excess_end"] - dataset["log_excess_start"] < -46)
@@ -242,11 +242,12 @@ def test_the_verdict_is_strict_json(swept):
 
     found = json.loads((folder / "run.json").read_text(), parse_constant=never)
     assert {"versions", "settings", "verdicts"} <= set(found)
-    assert found["settings"]["seeds"] == 4
+    assert found["settings"]["seeds"] == 8
     (verdict,) = found["verdicts"]
     assert verdict["id"] == "min2021.rate"
     assert verdict["holds"] is True
-    assert verdict["trajectories"] == 12
+    assert verdict["preset"] == "own"
+    assert verdict["trajectories"] == 24
     assert verdict["mutant"]["holds"] is False
     assert verdict["control"]["holds"] is True
 
@@ -262,9 +263,9 @@ def test_the_table_has_every_width_and_its_numbers(swept):
         ]
         assert cells[5] == "100%"
     assert "HOLDS" in result.stdout
-    assert "12 trajectories in" in result.stdout
+    assert "24 trajectories in" in result.stdout
     # Centred, four samples have rank three.
-    assert "4 samples, 8 features, 1 targets; rank 3" in " ".join(result.stdout.split())
+    assert "4 samples, 8 features, 1 target; rank 3" in " ".join(result.stdout.split())
 
 
 def test_a_table_of_wide_networks_keeps_its_digits_where_lines_are_short(swept):
@@ -411,10 +412,12 @@ def test_the_exit_code_is_zero_only_if_all_is_as_expected(here, names, code):
 
 def test_a_verdict_is_shown_as_it_is(here):
     result = call("verify", "false.py")
-    for text in ("[x]_+ >= 0", "FALSE", "worst slack", "given.false", "mutant", "control"):
+    for text in ("[x]_+ >= 0", "REFUTED", "worst slack", "given.false", "mutant", "control"):
         assert text in result.stdout
-    assert "must be" not in result.stdout
-    assert "it must be False" in call("verify", "unsound.py").stdout
+    assert "given.false: refuted (you expected it to hold)" in result.stdout
+    assert "as it should be" in result.stdout
+    assert "cannot" not in result.stdout
+    assert "cannot fail" in call("verify", "unsound.py").stdout
 
 
 def test_a_record_replaces_the_one_before(here):

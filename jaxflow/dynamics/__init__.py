@@ -18,8 +18,6 @@ from .rules import (
     PredictedDynamics as PredictedDynamics,
     Rule as Rule,
 )
-from .solution import (
-    Result as Result,
-    Solution as Solution,
-)
+from .solution import Solution as Solution
+from .status import Result as Result
 from .view import View as View

@@ -19,7 +19,8 @@ from .formulations.base import all_finite
 from .measure import Measure, named
 from .rules import Descent, Rule
 from .settings import SAVES, as_arrays
-from .solution import Result, Solution
+from .solution import Solution
+from .status import Result
 from .until import Until
 from .view import View
 
@@ -285,8 +286,8 @@ def descend(network: Any, data: Regression, plan: DescentSettings) -> Solution:
     last = View(form, carry.parameters, network)
     end = last.network
     good = Result.finished if until is None else Result.not_stopped
-    result = Result.where(carry.met, Result.stopped, good)
-    result = Result.where(carry.finite, result, Result.diverged)
+    status = jnp.where(carry.met, Result.stopped, good)
+    status = jnp.where(carry.finite, status, Result.diverged).astype(jnp.int8)
     return Solution(
         ts=ts,
         log_excess=log_excess,
@@ -298,7 +299,7 @@ def descend(network: Any, data: Regression, plan: DescentSettings) -> Solution:
         measures={
             m.name: m.finish(ts, s, last, f) for m, s, f in zip(measures, saved, fixed, strict=True)
         },
-        result=result,
+        status=status,
         stats={
             "steps": carry.step,
             "accepted": carry.step,
@@ -307,4 +308,5 @@ def descend(network: Any, data: Regression, plan: DescentSettings) -> Solution:
             "discrepancy": last.discrepancy,
             "implicit": jnp.asarray(False),
         },
+        call="gradient_descent",
     )

@@ -20,7 +20,7 @@ from .flow import horizon, solve
 from .formulations import Formulation, choose
 from .integrators.slots import Clock, Left, Loop, by_groups, kept
 from .settings import FlowSettings
-from .solution import Solution, result_code
+from .solution import Solution
 from .view import View
 
 
@@ -105,7 +105,7 @@ def _shared(networks: PyTree, data: Regression, settings: FlowSettings) -> Formu
 def summary(solution: Solution) -> dict[str, Array]:
     """What is kept of a trajectory that was solved alone."""
     return {
-        "status": result_code(solution.result).astype(jnp.int8),
+        "status": solution.status,
         "t_end": solution.t1,
         "log_excess_start": solution.stats["initial_log_excess"],
         "log_excess_end": solution.log_excess1,

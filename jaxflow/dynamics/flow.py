@@ -19,7 +19,8 @@ from .integrators.control import control, implicit_control
 from .integrators.implicit import Implicit
 from .measure import Measure
 from .settings import FlowSettings, flow_settings, log_spaced, times
-from .solution import Result, Solution
+from .solution import Solution
+from .status import Result
 from .until import Until
 from .view import View
 
@@ -197,7 +198,7 @@ def _package(
         network=end,
         product=last.product if hasattr(type(end), "product") else None,
         measures=measures,
-        result=_result(solution, y1),
+        status=_status(solution, y1),
         stats={
             "steps": solution.stats["num_steps"],
             "accepted": solution.stats["num_accepted_steps"],
@@ -206,6 +207,7 @@ def _package(
             "discrepancy": last.discrepancy,
             "implicit": jnp.asarray(isinstance(settings.solver, Implicit)),
         },
+        call="gradient_flow",
     )
 
 
@@ -224,12 +226,12 @@ def optimal_loss(loss: Any, form: Formulation) -> Float[Array, ""]:
     return jnp.asarray(getattr(loss, "optimum", 0), form.data.X.dtype)
 
 
-def _result(solution: diffrax.Solution, y1: PyTree[Array]) -> Any:
+def _status(solution: diffrax.Solution, y1: Any) -> Array:
     R, stopped = diffrax.RESULTS, solution.event_mask
     good = Result.finished if stopped is None else Result.not_stopped
-    out = Result.where(solution.result == R.successful, good, Result.not_finite)
-    out = Result.where(solution.result == R.max_steps_reached, Result.max_steps_reached, out)
+    out = jnp.where(solution.result == R.successful, good, Result.not_finite)
+    out = jnp.where(solution.result == R.max_steps_reached, Result.max_steps_reached, out)
     if stopped is not None:
         # Whatever locating the crossing said: it lies inside the last step.
-        out = Result.where(stopped, Result.stopped, out)
-    return Result.where(all_finite(y1), out, Result.not_finite)
+        out = jnp.where(stopped, Result.stopped, out)
+    return jnp.where(all_finite(y1), out, Result.not_finite).astype(jnp.int8)

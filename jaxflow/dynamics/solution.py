@@ -6,44 +6,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-
-class Result(eqx.Enumeration):
-    """How a trajectory ended."""
-
-    finished: Any = "The last requested time was reached."
-    stopped: Any = "The stopping rule was met."
-    max_steps_reached: Any = (
-        "The maximum number of steps was reached first: raise max_steps, loosen rtol, or shorten "
-        "the horizon; under the squared loss, solver='implicit' takes few steps on stiff data."
-    )
-    not_finite: Any = (
-        "The trajectory stopped being finite, or needed steps below rounding: lower the learning "
-        "rate, or check the initialization for overflow."
-    )
-    not_stopped: Any = (
-        "The last requested time was reached before the stopping rule was met: extend ts or t1, "
-        "or drop them."
-    )
-
-    diverged: Any = (
-        "Descent diverged: lower the learning rate. The step at which the weights stopped being "
-        "finite is stats['steps']."
-    )
-
-
-# The integer codes of sweeps are positions in this list; -1 stands for "not run".
-RESULT_NAMES = ["finished", "stopped", "max_steps_reached", "not_finite", "not_stopped", "diverged"]
-RESULTS = [getattr(Result, name) for name in RESULT_NAMES]
-
-
-def result_code(result: Any) -> Array:
-    """The integer code of a result, traced or not."""
-    code = jnp.asarray(-1, jnp.int32)
-    for i, item in enumerate(RESULTS):
-        code = jnp.where(result == item, jnp.asarray(i, jnp.int32), code)
-    return code
+from .status import Result, explained, failed
 
 
 class Solution(eqx.Module):
@@ -61,7 +26,8 @@ class Solution(eqx.Module):
     - `product`: the end-to-end predictor at the end, from the residual where one is carried; None
       for networks that have none.
     - `measures`: what each measure made of the trajectory, by name.
-    - `result`: how it ended, a `Result`. The solve never raises; `check()` does.
+    - `status`: how it ended, as an integer; `result` is the `Result` that it stands for. The solve
+      never raises; `check()` does.
     - `stats`: `steps`, `accepted`, `rejected`, `initial_log_excess`, and `discrepancy`: how far the
       residual and the weights disagree at the end, relative to the targets; `implicit`: whether
       the implicit solver was used.
@@ -75,8 +41,15 @@ class Solution(eqx.Module):
     network: Any
     product: Float[Array, "D m"] | None
     measures: dict[str, Any]
-    result: Any
+    status: Int[Array, ""]
     stats: dict[str, Array]
+    call: str = eqx.field(static=True)  # what was called, for messages
+
+    @property
+    def result(self) -> Any:
+        """How it ended: a `Result`, or, under `jit` and `vmap`, an array of their integers."""
+        known = not isinstance(self.status, jax.core.Tracer) and jnp.ndim(self.status) == 0
+        return Result(int(self.status)) if known else self.status
 
     @property
     def excess(self) -> Float[Array, " times"]:
@@ -90,14 +63,10 @@ class Solution(eqx.Module):
 
     def check(self) -> "Solution":
         """Return the solution, or raise `RuntimeError` if any of its trajectories failed."""
-        one: Any = result_code
-        for _ in range(jnp.ndim(self.t1)):  # one axis for every vmap around the solve
-            one = jax.vmap(one)
-        codes = np.asarray(one(self.result))
-        failed = codes[codes > 1]
-        if failed.size:
-            code = int(np.bincount(failed).argmax())
-            messages: Any = Result
-            many = "" if codes.ndim == 0 else f"{failed.size} of {codes.size} trajectories failed. "
-            raise RuntimeError(many + messages[RESULTS[code]])
+        codes = np.asarray(self.status)
+        bad = codes[failed(codes)]
+        if bad.size:
+            most = explained(Result(np.bincount(bad).argmax()), self.call)
+            many = "" if codes.ndim == 0 else f"{bad.size} of {codes.size} trajectories failed. "
+            raise RuntimeError(many + most)
         return self

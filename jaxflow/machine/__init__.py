@@ -1,4 +1,4 @@
-"""The machine: its cores, its compiled programs, versions, a stopwatch, atomic writes."""
+"""The machine: cores, the cache of compiled programs, versions, a stopwatch, atomic writes."""
 
 from .cores import (
     devices as devices,

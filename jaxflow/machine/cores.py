@@ -1,4 +1,4 @@
-"""How a process uses a machine: every core a device, and compiled programs kept for later."""
+"""How a process uses its machine: every core as a JAX device, and a cache of compiled programs."""
 
 import contextlib
 import hashlib
@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import platformdirs
 import scipy.linalg  # noqa: F401  # the LAPACK that JAX calls on CPU: loaded before it is limited
 from threadpoolctl import threadpool_limits
 
 DEVICES = "xla_force_host_platform_device_count"
-THREADS = "PJRT_NPROC"  # threads of the pool that all CPU devices share
+THREADS = "PJRT_NPROC"  # the number of threads in the pool that all CPU devices share
 
 
 def _enough_threads() -> None:
-    """Set the number of threads of the pool, where JAX has not met its first computation yet.
+    """Set the size of JAX's thread pool, unless its first computation has already been made.
 
-    As many batched linear solves or QR decompositions at once as it has threads, of one program or
-    of several devices, wait for each other for ever (jaxlib 0.10.1: four of them on two cores).
+    Batched linear solves and QR decompositions deadlock when as many run at once as the pool has
+    threads, in one program or on several devices (jaxlib 0.10.1: four of them on two cores).
     """
     try:
         jax.config.update("jax_num_cpu_devices", jax.config.values["jax_num_cpu_devices"])
@@ -35,9 +36,9 @@ _enough_threads()
 def use_all_cores() -> None:
     """Make every core of a CPU a JAX device, so that sweeps use them all.
 
-    To be called before the first computation. Where devices were chosen already, or are in use,
-    they stay as they are. LAPACK gets one thread a device: its own threads would fight over the
-    cores (four times slower, measured). On a GPU machine it makes no difference.
+    Call it before the first computation: devices that are in use, or that `XLA_FLAGS` asks for,
+    stay as they are. LAPACK gets one thread per device, because more would compete for the cores
+    (four times slower, measured). On a GPU machine it makes no difference.
     """
     threadpool_limits(1, user_api="blas")
     if DEVICES in os.environ.get("XLA_FLAGS", ""):
@@ -49,10 +50,7 @@ def use_all_cores() -> None:
 
 
 def devices() -> tuple[Any, ...]:
-    """The local devices that can work side by side.
-
-    On CPU those that are safe: see `_enough_threads`.
-    """
+    """The local devices that can work side by side without a deadlock (see `_enough_threads`)."""
     local = jax.local_devices()
     threads = os.environ.get(THREADS, "")
     if len(local) == 1 or local[0].platform != "cpu":
@@ -70,22 +68,23 @@ def devices() -> tuple[Any, ...]:
 def keep_programs() -> Path | None:
     """Keep compiled programs on disk, so that the second run of a sweep starts at once.
 
-    In a folder of its own for every kind of processor, since what is compiled for one may not run
-    on another. JAX's own settings come first. Returns the folder, None if there is none.
+    Each kind of processor has its own folder, since what is compiled for one may not run on
+    another. A cache that JAX is already configured to use is left as it is.
+
+    **Returns:** the folder, or None if programs are not kept.
     """
     config: Any = jax.config
     if not config.jax_enable_compilation_cache:
         return None
     if config.jax_compilation_cache_dir:
         return Path(config.jax_compilation_cache_dir)
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     kind = hashlib.sha256(f"{platform.machine()}{_features()}".encode()).hexdigest()[:16]
-    folder = home / "jaxflow" / kind
+    folder = platformdirs.user_cache_path("jaxflow", appauthor=False) / kind
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:  # a home that cannot be written to is no reason to fail
+    except OSError:  # without a cache everything works, only slower
         return None
-    # XLA reports every program it loads as an error about two tuning flags of its own.
+    # For every program that it loads, XLA logs an error about two of its own tuning flags.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     config.update("jax_compilation_cache_dir", str(folder))
     config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

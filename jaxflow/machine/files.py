@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear complete or not at all."""
 
 import os
 import shutil
@@ -9,7 +9,10 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A hidden path beside `path` to write to, a file or a folder; renamed once it is complete."""
+    """A temporary path beside `path`, for a file or a folder, which replaces it at the end.
+
+    If the block raises, the temporary path is deleted and `path` stays as it was.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")

@@ -1,4 +1,4 @@
-"""Where the time of a block of code went: compilation apart from everything else."""
+"""The time that a block of code takes, and how much of it is compilation."""
 
 import time
 from types import TracebackType
@@ -10,7 +10,7 @@ _compiling = 0.0
 
 def _listen(event: str, duration_secs: float, **_: str | int) -> None:
     global _compiling
-    # Tracing, lowering and the backend's own compilation, whoever asked for them.
+    # Tracing, lowering and the backend's compilation, of all programs of this process.
     if event.startswith("/jax/core/compile/"):
         _compiling += duration_secs
 
@@ -19,7 +19,7 @@ jax.monitoring.register_event_duration_secs_listener(_listen)
 
 
 class Stopwatch:
-    """`with Stopwatch() as watch: ...`; then `watch.seconds`, and `watch.compile` of them."""
+    """Use as `with Stopwatch() as watch: ...`; then read `watch.seconds` and `watch.compile`."""
 
     def __enter__(self) -> "Stopwatch":
         self._wall, self._compiling = time.perf_counter(), _compiling

@@ -1,4 +1,4 @@
-"""What produced a result: software, host, device and precision."""
+"""What a result was computed with: software, machine, devices and precision."""
 
 import functools
 import os
@@ -22,7 +22,7 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that numbers depend on."""
+    """The versions of Python and of the packages that results depend on."""
     return dict(_versions())
 
 
@@ -38,7 +38,7 @@ def _versions() -> dict[str, str]:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, machine, devices and default precision, for the record beside a measurement."""
+    """Versions, machine, devices and default precision, to be recorded beside a measurement."""
     return {
         "versions": versions(),
         "machine": platform.machine(),

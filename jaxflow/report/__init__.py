@@ -1,4 +1,4 @@
-"""Figures of trajectories and sweeps; nothing here integrates anything."""
+"""Figures, tables and pages of results; nothing here integrates anything."""
 
 from .report import write_report as write_report
 from .style import (

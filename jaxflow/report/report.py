@@ -1,4 +1,4 @@
-"""The verdicts as one page of HTML that needs nothing else: no network, no scripts."""
+"""The verdicts as one self-contained page of HTML, without scripts."""
 
 import io
 import os
@@ -12,6 +12,7 @@ import matplotlib as mpl
 from ..claims import Verdict
 from ..machine.files import atomic_write
 from .style import style
+from .tables import WORDS, expectation, outcome, plural, variants
 from .verdict import verdict_figure
 
 _PAGES = jinja2.Environment(
@@ -26,35 +27,34 @@ _PAGES = jinja2.Environment(
 def write_report(
     path: str | os.PathLike[str], verdicts: Sequence[Verdict], record: dict[str, Any]
 ) -> None:
-    """Write the page; it appears whole or not at all.
+    """Write the page; it appears complete or not at all.
 
     **Arguments:** the `path` of the page, the `verdicts`, and the `record` of versions and settings
-    that the JSON has, too.
+    that is also written to the JSON.
     """
     page = _PAGES.get_template("report.html.j2").render(
         verdicts=[(verdict, _svg(verdict)) for verdict in sorted(verdicts, key=_order)],
         record=record,
         good=sum(verdict.as_expected for verdict in verdicts),
         number=number,
-        word=word,
+        word=WORDS,
         table=table,
+        plural=plural,
+        expectation=expectation,
+        outcome=outcome,
+        variants=variants,
     )
     with atomic_write(path) as partial:
         partial.write_text(page, encoding="utf-8")
 
 
 def _order(verdict: Verdict) -> tuple[bool, str]:
-    # What did not come out as expected is what one wants to see.
+    # Verdicts that surprise come first.
     return verdict.as_expected, verdict.id
 
 
-def word(holds: bool | None) -> str:
-    """The outcome as a word."""
-    return {True: "holds", False: "false", None: "undecided"}[holds]
-
-
 def number(value: Any) -> str:
-    """A value as a person reads it."""
+    """A value, formatted for a person."""
     if isinstance(value, bool) or value is None:
         return str(value)
     if isinstance(value, float):
@@ -65,7 +65,7 @@ def number(value: Any) -> str:
 
 
 def table(values: dict[str, Any]) -> list[tuple[str, str]]:
-    """Names and values, both to be read."""
+    """Names and values, formatted for a person."""
     return [(name.replace("_", " "), number(value)) for name, value in values.items()]
 
 
@@ -74,7 +74,7 @@ def _svg(verdict: Verdict) -> str:
     if figure is None:
         return ""
     buffer = io.StringIO()
-    # Text as text; ids from the claim, so that the page is the same every time.
+    # Letters stay text, and ids follow from the claim, so that equal verdicts make equal pages.
     rc: Any = {"svg.fonttype": "none", "svg.hashsalt": verdict.id}
     with style(), mpl.rc_context(rc):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

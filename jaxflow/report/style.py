@@ -1,4 +1,4 @@
-"""One look for every figure: quiet axes, colours that survive colour blindness and print."""
+"""One style for all figures, with colours for colour-blind readers and for print."""
 
 import os
 from collections.abc import Iterator
@@ -39,18 +39,18 @@ STYLE: dict[str, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The house style, for figures made inside."""
+    """A context in which figures have the style of this package."""
     rc: Any = STYLE
     with mpl.rc_context(rc):
         yield
 
 
 def ramp(count: int) -> list[Any]:
-    """`count` ordered colours, dark to light; distinct in grey and to every kind of eye."""
+    """`count` colours from dark to light, which stay distinct in grey and for the colour-blind."""
     return list(mpl.colormaps["viridis"](np.linspace(0.05, 0.85, max(count, 1))))
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure that appears whole or not at all; the suffix chooses the format."""
+    """Write a figure, which appears complete or not at all; the suffix chooses the format."""
     with atomic_write(path) as partial:
         figure.savefig(partial)

@@ -10,27 +10,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from ..sweeps.summary import Exponent, settled
+from ..sweeps.power_law import Exponent
+from ..sweeps.summary import settled
 from .style import ACCENT, INK, MUTED, ramp, style
 
 BANDS = (0.05, 0.95)
 
 
 def loss_against_envelope(dataset: xr.Dataset, ax: Axes) -> None:
-    r"""Excess loss on the bound's own clock, `s = 2 lambda_r c t`, where every envelope is `e^-s`.
+    r"""Excess loss against `s = 2 lambda_r c t`, in which the bound is `e^-s` for every trajectory.
 
-    Medians over seeds with 5 to 95% bands, one colour a width.
+    Medians over seeds with 5 to 95% bands, one colour per width.
     """
     widths = dataset["width"].values
     if "log_excess" not in dataset:
-        text = "Only statistics were kept:\nrecord measures.curves() for this panel."
+        text = "Only statistics were kept:\nthis panel needs measures.curves()."
         ax.set_axis_off()
         ax.text(0, 0.9, text, va="top", color=MUTED, transform=ax.transAxes)
         return
     fall = (dataset["log_excess_end"] - dataset["log_excess_start"]).values
     fall = fall[np.isfinite(fall)]
     if fall.size == 0 or fall.min() >= 0:
-        ax.text(0.5, 0.5, "no trajectory got anywhere", ha="center", transform=ax.transAxes)
+        ax.text(0.5, 0.5, "no loss has fallen", ha="center", transform=ax.transAxes)
         return
     depth = float(fall.min())
     grid = np.linspace(0, -depth, 240)
@@ -46,7 +47,7 @@ def loss_against_envelope(dataset: xr.Dataset, ax: Axes) -> None:
         curves = np.stack([np.interp(grid, c, d) for c, d in pairs]) / np.log(10)
         low, middle, high = np.quantile(curves, [BANDS[0], 0.5, BANDS[1]], axis=0)
         ax.fill_between(grid, low, high, color=colour, alpha=0.18, linewidth=0)
-        running = middle > depth / np.log(10) + 1e-6  # the rest has stopped
+        running = middle > depth / np.log(10) + 1e-6  # where the median has not stopped
         ax.plot(grid[running], middle[running], color=colour, label=width_label(width))
     ax.plot(grid, -grid / np.log(10), color=INK, linestyle=(0, (4, 2)), label="bound")
     ax.set_xlim(0, grid[-1])
@@ -58,7 +59,7 @@ def loss_against_envelope(dataset: xr.Dataset, ax: Axes) -> None:
 
 
 def tightness(dataset: xr.Dataset, ax: Axes) -> None:
-    """How much faster than the bound each trajectory is where it comes closest to it."""
+    """Histogram of the smallest ratio of measured to guaranteed decay of each trajectory."""
     widths = dataset["width"].values
     groups = [1 + dataset["slack"].sel(width=w).values.ravel() for w in widths]
     groups = [g[np.isfinite(g)] for g in groups]
@@ -81,14 +82,14 @@ def tightness(dataset: xr.Dataset, ax: Axes) -> None:
         color=INK,
         fontsize=8,
     )
-    ax.set_xlabel("smallest decay over the decay promised")
+    ax.set_xlabel("smallest ratio of measured to guaranteed decay")
     ax.set_ylabel("trajectories")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_title("How tight the bound is")
 
 
 def distance_against_width(dataset: xr.Dataset, ax: Axes, fit: Exponent | None = None) -> None:
-    """Distance to the min-norm solution, off the data's span and within it, against the width."""
+    """Distance to the min-norm solution, off the span of the data and in it, by width."""
     if "off_span_law" in dataset and not dataset["off_span_law"].any():
         ax.set_axis_off()
         ax.set_title("The only minimum is the min-norm solution")
@@ -105,7 +106,7 @@ def distance_against_width(dataset: xr.Dataset, ax: Axes, fit: Exponent | None =
     ax.errorbar(widths, *_bars(off), fmt="o", color=ramp(1)[0], ms=4, capsize=2, label=label)
     within = r"in the span  $\|U_1V^\top-\Sigma^{-1/2}W^\top Y\|$"
     if settled(ordered):
-        # Ten decades below: a number says it better than an axis.
+        # Ten decades smaller: a number instead of an axis over ten decades.
         text = f"{within} at most {inside.max():.0e}"
         ax.text(0.02, 0.03, text, transform=ax.transAxes, color=MUTED, fontsize=8)
     else:
@@ -115,7 +116,7 @@ def distance_against_width(dataset: xr.Dataset, ax: Axes, fit: Exponent | None =
         law = law.mean([d for d in law.dims if d != "width"])
         ax.plot(widths, law, color=ACCENT, label="wide-network law", zorder=3)
     if fit is not None:
-        text = rf"slope ${fit.slope:.3f}$  [{fit.low:.3f}, {fit.high:.3f}]"
+        text = rf"slope ${fit.slope:.3f}$, 95%: [{fit.low:.3f}, {fit.high:.3f}]"
         ax.plot(widths, fit(widths), color=INK, linestyle=":", linewidth=1.2, label=text)
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
@@ -151,7 +152,7 @@ def sweep_figure(
 
 
 def width_label(width: Any) -> str:
-    """A width as a number, or where that is long and it is a power of 2 or 10 as such."""
+    """A width as a number; large powers of 2 and 10 as powers."""
     width = int(width)
     for base in (2, 10):
         power = round(math.log(width, base))

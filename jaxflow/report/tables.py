@@ -1,6 +1,8 @@
-"""Terminal tables: a sweep by width, an exponent, a verdict."""
+"""Terminal output: the table of a sweep by width, an exponent, a verdict."""
 
 import math
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -10,21 +12,46 @@ from rich.panel import Panel
 from rich.table import Table
 
 from ..claims import Verdict
-from ..sweeps.summary import Exponent, WidthRow
+from ..data import Regression
+from ..sweeps.power_law import Exponent, line as fitted_line
+from ..sweeps.summary import WidthRow
 
 LEGEND = """\
-bound     2 lambda_r c, the rate that the theorem guarantees
-rate      the rate measured, over the second half of the time
-slack     decay over the decay promised, minus 1, at its tightest; < 0: crossed
+c         [lambda_r(Lambda)]_+ + [lambda_m(-Lambda)]_+ of the imbalance Lambda
+bound     2 lambda_r c, the rate of decay of L - L* that the theorem guarantees
+rate      the measured rate, over the second half of the time
+slack     decay of log(L - L*) over the guaranteed one, minus 1, where it is
+          smallest; negative where the bound is broken
 within    share of trajectories that stay under the bound
 off span  ||U2 V^T||, distance of the limit from the min-norm solution
-law       the same for wide networks, root mean square
+law       the same as predicted for wide networks (root mean square)
 in span   ||U1 V^T - Sigma^(-1/2) W^T Y||, what is left to learn
+
+c, bound, rate and distances are means over seeds; 3.02(8) means 3.02 +- 0.08.
 """
+WORDS = {True: "holds", False: "refuted", None: "undecided"}
+COLOURS = {True: "green", False: "red", None: "yellow"}
+
+
+def plural(count: int, things: str) -> str:
+    """A count with its noun, given in the plural: "1 network", "2,000 networks"."""
+    if count == 1:
+        things = things[:-3] + "y" if things.endswith("ies") else things.removesuffix("s")
+    return f"{count:,} {things}"
+
+
+def problem_line(name: str, data: Regression) -> str:
+    """A data set in one line."""
+    return (
+        f"[bold]{escape(name)}[/]: {plural(data.samples, 'samples')}, "
+        f"{plural(data.features, 'features')}, {plural(data.outputs, 'targets')}; "
+        f"rank {data.rank}, condition of X^T X {float(data.condition):.3g}, "
+        f"optimal loss {float(data.optimal_loss):.3g}"
+    )
 
 
 def width_table(rows: list[WidthRow]) -> Table:
-    """The table of a sweep, one row a width."""
+    """The table of a sweep, one row per width."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     columns = ("width", "c", "bound", "rate", "slack", "within", "off span", "law", "in span")
     lines = [columns]
@@ -42,7 +69,7 @@ def width_table(rows: list[WidthRow]) -> Table:
         )
         lines.append(line)
     for heading, cells in zip(columns, zip(*lines, strict=True), strict=True):
-        # A number cut short is a wrong number: rather a line too long.
+        # A line may be too long, but a number that is cut short is a wrong number.
         table.add_column(heading, justify="right", no_wrap=True, min_width=max(map(len, cells)))
     for line in lines[1:]:
         table.add_row(*line)
@@ -59,39 +86,79 @@ def concise(value: float, error: float) -> str:
 
 def verdict_panel(verdict: Verdict) -> Panel:
     """A verdict as a person reads it."""
-    word, colour = {
-        True: ("HOLDS", "green"),
-        False: ("FALSE", "red"),
-        None: ("UNDECIDED", "yellow"),
-    }[verdict.holds]
+    colour = COLOURS[verdict.holds]
+    word = f"[bold {colour}]{WORDS[verdict.holds].upper()}[/]"
+    if verdict.holds is not verdict.expected:
+        word += f" [red]({expectation(verdict)})[/]"
+    elif not verdict.expected:
+        word += ", as expected"
     lines = [
         f"[bold]{escape(verdict.statement)}[/]",
-        f"[bold {colour}]{word}[/]: {escape(verdict.reason)}",
+        f"[dim]{escape(verdict.source)}[/]",
+        f"{word}: {escape(verdict.reason)}",
     ]
-    for name, variant, wanted in (
-        ("mutant", verdict.mutant, False),
-        ("control", verdict.control, True),
-    ):
-        if variant is not None:
-            found = variant["holds"]
-            fine = "as it must" if found is wanted else f"[red]it must be {wanted}[/]"
-            lines.append(f"{name} ({escape(variant['statement'])}): {found}, {fine}")
+    for name, variant, wanted in variants(verdict):
+        said = outcome(variant, wanted)
+        said = said if variant["holds"] is wanted else f"[red]{said}[/]"
+        lines.append(f"{name}: {escape(variant['statement'])}: {said}")
     if verdict.vacuous:
-        lines.append(f"{verdict.vacuous} trajectories had a vacuous bound and are not evidence")
-    title = escape(f"{verdict.id}  -  {verdict.source}")
+        lines.append(
+            f"no evidence, since the bound promises next to nothing there: "
+            f"{plural(verdict.vacuous, verdict.trials)}"
+        )
+    title = escape(verdict.id)
     return Panel("\n".join(lines), title=title, title_align="left", border_style=colour)
+
+
+def variants(verdict: Verdict) -> list[tuple[str, dict[str, Any], bool]]:
+    """The mutant and the control, where there are any, with what `holds` should be for them."""
+    both = ("mutant", verdict.mutant, False), ("control", verdict.control, True)
+    return [(name, variant, wanted) for name, variant, wanted in both if variant is not None]
+
+
+def outcome(variant: dict[str, Any], wanted: bool) -> str:
+    """What came out for a mutant or a control, in words."""
+    should = "hold" if wanted else "be refuted"
+    if variant["holds"] is wanted:
+        return f"{WORDS[wanted]}, as it should{'' if wanted else ' be'}"
+    able = "pass" if wanted else "fail"
+    return f"{WORDS[variant['holds']]}, but it should {should}: the check cannot {able}"
+
+
+def expectation(verdict: Verdict, who: str = "") -> str:
+    """What a verdict was expected to be, in words; `who` expected it."""
+    words = {True: "to hold", False: "to be refuted", None: "to be undecided"}[verdict.expected]
+    return f"{who} expected it {words}" if who else f"expected {words}"
+
+
+def summary_line(verdicts: Sequence[Verdict], seconds: float, own: Collection[str] = ()) -> str:
+    """The outcome of many verdicts in a line, and those that surprise; `own` are a user's ids."""
+    good = sum(verdict.as_expected for verdict in verdicts)
+    lines = [f"{good:,} of {plural(len(verdicts), 'claims')} as expected, in {seconds:.0f} s"]
+    if good < len(verdicts) == 1:
+        lines = []
+    for verdict in verdicts:
+        if verdict.as_expected:
+            continue
+        outcome = WORDS[verdict.holds]
+        if verdict.holds is not verdict.expected:
+            outcome += f" ({expectation(verdict, 'you' if verdict.id in own else '')})"
+        if not verdict.sound:
+            outcome += ", but its check is unsound: see its mutant and control"
+        lines.append(f"{escape(verdict.id)}: {outcome}")
+    return "\n".join(lines)
 
 
 def exponent_line(fit: Exponent | None, why: str, dataset: xr.Dataset) -> str:
     """The exponent of the off-span distance in one sentence, or why there is none."""
     if fit is None:
-        return f"off-span distance: no fit, {why}\n"
-    line = (
-        f"off-span distance ~ h^{fit.slope:.3f}, 95% interval [{fit.low:.3f}, {fit.high:.3f}]; "
-        "the theorem's exponent at alpha = 1/2 is -1/2"
+        return f"off-span distance: no power law in the width is fitted: {why}\n"
+    text = (
+        f"off-span distance ~ h^{fit.slope:.3f}, 95% interval [{fit.low:.3f}, {fit.high:.3f}], h "
+        "the width; the theorem's exponent at alpha = 1/2 is -1/2"
     )
     law = dataset["off_span_law"].values
     if np.all(law > 0):
-        x = np.log(dataset["width"].values)
-        line += f", the law's slope at these widths {np.polyfit(x, np.log(law), 1)[0]:.3f}"
-    return line + "\n"
+        slope = fitted_line(np.log(dataset["width"].values), np.log(law)).slope
+        text += f", the wide-network law's at these widths {slope:.3f}"
+    return text + "\n"

@@ -1,4 +1,4 @@
-"""A verdict as a picture: the slack of every trial, or an interval against its margin."""
+"""The figure of a verdict: the slacks of its trials, or an interval beside its margin."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,12 +10,12 @@ GOOD, UNSURE = "#2a6f4e", "#b08900"
 
 
 def colour(verdict: Verdict) -> str:
-    """Of the outcome, as in the terminal."""
+    """Colour of the outcome, as in the terminal."""
     return {True: GOOD, False: ACCENT, None: UNSURE}[verdict.holds]
 
 
 def verdict_figure(verdict: Verdict) -> Figure | None:
-    """The figure of a verdict; None where there is nothing to draw."""
+    """The figure of a verdict; None if there is nothing to draw."""
     with style():
         if verdict.interval is not None and verdict.margin is not None:
             return _interval(verdict)
@@ -53,7 +53,7 @@ def _slacks(verdict: Verdict, slack: np.ndarray) -> Figure:
     figure = Figure(figsize=(5.2, 1.9), layout="constrained")
     axes = figure.subplots()
     share = (np.arange(len(slack)) + 0.5) / len(slack)
-    # Where slacks differ by decades, a linear scale shows one point.
+    # On a linear scale, slacks that differ by decades would be a single point.
     if np.ptp(slack) > 50:
         axes.set_xscale("symlog", linthresh=1.0)
     axes.axvline(0, color=INK, linewidth=0.8)
@@ -63,7 +63,7 @@ def _slacks(verdict: Verdict, slack: np.ndarray) -> Figure:
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, -0.02 * (high - low)), high)
     axes.set_ylim(0, 1)
-    axes.set_xlabel(f"slack of {verdict.trials}; negative: broken")
-    axes.set_ylabel("share below")
+    axes.set_xlabel(f"slack of the {verdict.trials} (negative: the claim is broken)")
+    axes.set_ylabel("share of trials below")
     axes.yaxis.label.set_color(MUTED)
     return figure

@@ -1,1 +1,3 @@
-"""Whole studies as functions; the command line calls them."""
+"""Whole studies as functions: plan, run, judge and draw in one call."""
+
+from .width import WidthStudy as WidthStudy, width as width

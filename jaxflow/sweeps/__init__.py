@@ -1,7 +1,4 @@
-"""Many at once: Monte Carlo over seeds and any axes."""
+"""Many trajectories at once: Monte Carlo over seeds and over axes of settings."""
 
 from .plan import Sweep as Sweep
-from .run import (
-    refuse as refuse,
-    run as run,
-)
+from .run import run as run

@@ -1,4 +1,4 @@
-"""What a plan is, in values that compare: two plans that differ here are not one result."""
+"""A comparable fingerprint of a sweep: results may share a store only if it is equal."""
 
 import hashlib
 import re
@@ -12,12 +12,12 @@ import numpy as np
 from ..machine.versions import versions
 from .plan import Sweep
 
-# Those whose change could change a bit of the result.
+# The packages of which another version could change a bit of the result.
 NUMERICAL = ("jaxflow-lab", "jax", "jaxlib", "diffrax", "equinox", "numpy")
 
 
 def fingerprint(sweep: Sweep, chunk: int, block: int) -> dict[str, Any]:
-    """The plan by name of its parts. Data enters by X and Y, not by its decomposition."""
+    """The parts of a plan by name. Data enters by X and Y, not by its decomposition."""
     found = versions()
     described = sweep.describe()
     options = {name: value for name, value in sweep.options.items() if name != "measures"}
@@ -41,20 +41,20 @@ def fingerprint(sweep: Sweep, chunk: int, block: int) -> dict[str, Any]:
 
 
 def descent(sweep: Sweep) -> dict[str, Any]:
-    """The arguments of a descent; `ValueError` for a function that its name does not tell."""
+    """The arguments of a descent; `ValueError` for a function that its name does not identify."""
     arguments = sweep.descent or {}
     given = [*arguments.items(), *(("optimizer", v) for v in sweep.axes.get("optimizer", ()))]
     for name, value in given:
         if "<lambda>" in repr(value) or "<locals>" in repr(value):
             raise ValueError(
-                f"A store cannot tell this {name} from another: give a function of a module, "
-                "functools.partial of one, or an Equinox module."
+                f"A store cannot tell this {name} from another: give a function at the top of a "
+                "module, functools.partial of one, or an Equinox module."
             )
     return {name: text(value) for name, value in arguments.items()}
 
 
 def text(tree: Any) -> Any:
-    """A value as it is where it is plain, else its class and settings in words."""
+    """A value as it is if it is plain, else its class and settings as text, or a hash."""
     if tree is None or isinstance(tree, (bool, int, float, str)):
         return tree
     leaves = jax.tree.leaves(tree)
@@ -65,7 +65,7 @@ def text(tree: Any) -> Any:
 
 
 def digest(tree: Any) -> str:
-    """A hash of every leaf and of how they hang together."""
+    """A hash of the leaves and of the structure of a tree."""
     leaves, structure = jax.tree.flatten(tree)
     total = hashlib.sha256(_plain(str(structure)).encode())
     for leaf in leaves:
@@ -79,4 +79,4 @@ def digest(tree: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r" at 0x[0-9a-f]+", "", text)  # addresses are of this process only
+    return re.sub(r" at 0x[0-9a-f]+", "", text)  # addresses in memory differ between processes

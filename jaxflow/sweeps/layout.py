@@ -1,4 +1,4 @@
-"""How a sweep is cut into blocks, and what is kept of every trajectory."""
+"""How a sweep is cut into blocks, and the arrays, coordinates and attributes of its dataset."""
 
 import dataclasses
 import itertools
@@ -8,24 +8,27 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..dynamics.solution import RESULT_NAMES
+from ..dynamics.settings import times
+from ..dynamics.status import NOT_RUN, flags
 from .plan import Sweep
 
+# What every dataset has beside its measures: a label for plots (LaTeX), and what it is.
 STANDARD = {
-    "status": "how the trajectory ended",
-    "t_end": "flow time at the end",
-    "log_excess_start": "log(L - L*) at time 0",
-    "log_excess_end": "log(L - L*) at the end",
-    "steps": "solver steps, rejected ones included",
-    "implicit": "1 where the implicit solver was used",
-    "discrepancy": "gap between residual and weights at the end, relative to the targets",
-    "retried": "whether it failed first and was solved again by other means",
+    "status": ("status", "how the trajectory ended"),
+    "t_end": (r"$t_\mathrm{end}$", "flow time at the end"),
+    "log_excess_start": (r"$\log(L(0) - L^*)$", "log(L - L*) at time 0"),
+    "log_excess_end": (r"$\log(L(t_\mathrm{end}) - L^*)$", "log(L - L*) at the end"),
+    "steps": ("steps", "solver steps, rejected ones included"),
+    "implicit": ("implicit", "1 where the implicit solver was used"),
+    "discrepancy": ("discrepancy", "gap between residual and weights at the end, relative to Y"),
+    "retried": ("retried", "1 where the trajectory failed at first and was solved a second time"),
 }
+TIME = "requested time; a trajectory that has stopped keeps its last value"
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """A box of the grid, aligned to it: what is solved, written and recorded as one."""
+    """A box of the grid whose trajectories are solved, written and recorded together."""
 
     number: int
     region: tuple[slice, ...]
@@ -37,16 +40,16 @@ class Block:
 
     @property
     def size(self) -> int:
-        """How many trajectories it holds."""
+        """The number of trajectories."""
         return int(np.prod(self.shape))
 
     def points(self) -> Iterator[tuple[int, ...]]:
-        """The indices of its cells, seeds left out, in order."""
+        """The indices of its points of the grid, without seeds, in order."""
         return itertools.product(*(range(s.start, s.stop) for s in self.region[:-1]))
 
 
 def extents(shape: tuple[int, ...], size: int) -> tuple[int, ...]:
-    """The shape of blocks of at most `size` trajectories: whole seeds first, then the last axes."""
+    """The shape of blocks of at most `size` trajectories, filled from the last axis, the seeds."""
     out, room = [1] * len(shape), size
     for axis in reversed(range(len(shape))):
         out[axis] = min(shape[axis], max(room, 1))
@@ -65,34 +68,35 @@ def blocks(shape: tuple[int, ...], size: int) -> list[Block]:
 
 @dataclasses.dataclass(frozen=True)
 class Variable:
-    """One array of a result: its dimensions, the shape of an entry, and what it means."""
+    """One array of a dataset."""
 
     dims: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: np.dtype
     attributes: dict[str, Any]
-    missing: Any  # what an entry reads as that was not run
+    missing: Any  # the value of entries that were not run
 
     def empty(self) -> np.ndarray:
-        """The array, nothing of it run."""
+        """The array before anything was run."""
         return np.full(self.shape, self.missing, self.dtype)
 
 
 def variables(sweep: Sweep, kept: dict[str, Any]) -> dict[str, Variable]:
-    """The arrays of a result, given the shapes and dtypes of what is kept of one trajectory."""
+    """The arrays of a dataset, from the shapes and dtypes of what is kept of one trajectory."""
     texts = {**STANDARD}
     dims: dict[str, tuple[str, ...]] = {name: () for name in STANDARD}
     for measure in sweep.measures:
-        texts[measure.name] = (type(measure).__doc__ or "").strip().split("\n")[0]
+        said = (type(measure).__doc__ or "").strip().split("\n")[0]
+        texts[measure.name] = getattr(measure, "symbol", "") or measure.name, said
         dims[measure.name] = measure.dims
     out = {}
     for name, leaf in kept.items():
-        attributes: dict[str, Any] = {"long_name": texts[name]}
+        symbol, said = texts[name]
+        attributes: dict[str, Any] = {"long_name": symbol, "description": said, "units": "1"}
         missing = np.nan if np.dtype(leaf.dtype).kind == "f" else 0
         if name == "status":
-            missing = -1
-            attributes["flag_values"] = [-1, *range(len(RESULT_NAMES))]
-            attributes["flag_meanings"] = " ".join(["not_run", *RESULT_NAMES])
+            missing = NOT_RUN
+            attributes |= flags()
         axes = (*sweep.axes, "seed", *dims[name])
         out[name] = Variable(
             axes, (*sweep.shape, *leaf.shape), np.dtype(leaf.dtype), attributes, missing
@@ -101,8 +105,22 @@ def variables(sweep: Sweep, kept: dict[str, Any]) -> dict[str, Variable]:
 
 
 def label(sweep: Sweep, arrays: dict[str, np.ndarray], known: dict[str, Variable]) -> xr.Dataset:
-    """The arrays with their dimensions, coordinates and attributes."""
+    """The dataset of these arrays, with dimensions, coordinates and attributes."""
+    shared = shared_times(sweep) if any("time" in v.dims for v in known.values()) else None
+    time = {"long_name": "$t$", "description": TIME, "units": "1"}
     return xr.Dataset(
-        {name: (known[name].dims, arrays[name], known[name].attributes) for name in known},
-        {**sweep.coordinates(), "seed": np.arange(sweep.seeds)},
+        {name: (known[name].dims, array, known[name].attributes) for name, array in arrays.items()},
+        {
+            **sweep.coordinates(),
+            "seed": np.arange(sweep.seeds),
+            **({} if shared is None else {"time": ("time", shared, time)}),
+        },
     )
+
+
+def shared_times(sweep: Sweep) -> np.ndarray | None:
+    """The saved times of all trajectories; None where each has its own."""
+    if sweep.descent is not None or callable(sweep.ts):
+        return None
+    found = times(sweep.ts, sweep.t1, sweep.cells[0].data.X.dtype)
+    return None if found is None else np.asarray(found)

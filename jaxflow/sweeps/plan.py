@@ -1,4 +1,4 @@
-"""What a sweep is: a grid of settings, a number of seeds, and what to read off each trajectory."""
+"""The plan of a sweep: a grid of settings, a number of seeds, and measures of each trajectory."""
 
 import dataclasses
 import hashlib
@@ -23,22 +23,20 @@ from ..dynamics.until import Until
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One point of the grid: its coordinates, and the law, call arguments and data they mean.
-
-    `descent` are the arguments of `gradient_descent`, None for the flow.
-    """
+    """One point of the grid, and the law, arguments and data that its coordinates stand for."""
 
     index: tuple[int, ...]
     coordinates: dict[str, Any]
     law: Any
-    arguments: dict[str, Any]
+    arguments: dict[str, Any]  # of the call of the law
     data: Regression
-    descent: dict[str, Any] | None = None
+    descent: dict[str, Any] | None = None  # arguments of `gradient_descent`; None for the flow
 
     def keys(self, key: PRNGKeyArray, seeds: int | np.ndarray) -> Any:
-        """One key a seed, a function of coordinates and seed alone: so many seeds, or these.
+        """The keys of the first `seeds` seeds, or of the given ones.
 
-        Coordinates of the descent do not enter: other rates start from the same networks.
+        A key depends on coordinates and seed alone, and not on the coordinates of the descent: runs
+        with different learning rates start from the same networks.
         """
         drawn = {n: v for n, v in self.coordinates.items() if n not in (self.descent or {})}
         text = json.dumps(drawn, sort_keys=True, default=str)
@@ -51,15 +49,15 @@ class Cell:
 _fold = jax.jit(jax.vmap(jr.fold_in, in_axes=(None, 0)))
 
 
-# Arguments of `gradient_descent` that may vary: with the others, so would the saved steps.
+# The arguments of `gradient_descent` that can be an axis: they do not change the saved steps.
 STEPPED = ("learning_rate", "momentum", "nesterov", "batch", "label_noise", "optimizer")
 
 
 class Sweep:
-    r"""A plan: the flow, or descent, from every network of a law, over a grid and seeds.
+    r"""A plan: train random networks of a law, by flow or descent, over a grid of settings.
 
-    The key of a trajectory is a function of its cell's coordinates and its seed alone, so that no
-    draw depends on chunking, order or devices, and a sweep can grow by a width or by seeds.
+    The key of a trajectory depends on its coordinates in the grid and its seed alone. So no draw
+    depends on chunks, order or devices, and a sweep can be extended by widths or by seeds.
 
     **Arguments:**
 
@@ -69,24 +67,25 @@ class Sweep:
       argument of its call ("width"), an argument of `gradient_descent` ("learning_rate"), or
       "data" (values are labels of the mapping). `widths=[...]` is shorthand for
       `over={"width": [...]}`.
-    - `seeds`: trajectories a cell.
+    - `seeds`: trajectories per point of the grid.
     - `key`: a JAX key; default `jax.random.key(0)`.
-    - `ts`: saved times, or a module `(network, data) -> times` for a clock of each
-      trajectory's own; default as in `gradient_flow`. With `t1`: logarithmically spaced up
-      to there.
-    - `descent`: arguments of `gradient_descent`, such as `{"optimizer": optax.sgd, "steps": 5000}`:
-      descent instead of the flow. It ends by its steps, needs no `ts` or `t1`, and saves at the
-      same steps everywhere. Batches and noise are of each trajectory's own key; cells that differ
-      in the descent alone share networks, batches and noise.
+    - `ts`: saved times, or a module `(network, data) -> times` that gives each trajectory its own;
+      default as in `gradient_flow`. With `t1` they are logarithmically spaced up to t1.
+    - `descent`: arguments of `gradient_descent`, such as `{"optimizer": optax.sgd, "steps": 5000}`,
+      for descent instead of the flow. It ends after its steps, takes no `ts` or `t1`, and saves at
+      the same steps for all trajectories. Batches and label noise follow from the trajectory's key;
+      points of the grid that differ only in arguments of the descent share networks, batches and
+      noise.
     - `until`, `measures`, `loss`, `formulation`, `solver`, `rtol`, `max_steps`: as in
-      `gradient_flow`; "auto" chooses the solver for every block and kind of network, by a sample.
-    - `chunk`: trajectories solved side by side on a device; default up to 64 on CPU, where few
-      stay in cache, and up to 32,768 elsewhere.
-    - `block`: trajectories solved, stored and recorded as one; default up to 16,384 on CPU, fewer
-      where they are large. What an interrupted sweep loses is a block or two.
-    - `compress`: integrate the exactly equivalent narrower network where there is one, and draw it
-      directly where its law is known: a width of 10^9 then costs what m + r costs. Descent is
-      compressed under `optax.sgd`, also with momentum and batches, and else run in full.
+      `gradient_flow`. Solver "auto" is chosen by a sample of the networks of each block.
+    - `chunk`: trajectories solved side by side on a device. By default up to 64 on CPU, where so
+      many stay in cache, and up to 32,768 elsewhere.
+    - `block`: trajectories that are solved and stored together, by default up to 16,384. An
+      interrupted sweep loses one or two blocks.
+    - `compress`: reduce networks exactly to a smaller width where possible, and sample them
+      directly in this reduced form where their law allows it: width 10^9 then costs what m + r
+      costs (m outputs, r the rank of X). Descent is reduced under `optax.sgd`, also with momentum
+      and batches, and runs at full width under other optimizers.
 
     **Raises:** `ValueError` for an axis that names nothing, an empty axis, or settings that no
     trajectory could use.
@@ -140,7 +139,7 @@ class Sweep:
                 raise ValueError(f"{name} is about the flow: a sweep of descent takes none.")
             _check(self.descent, self.axes)
         elif ts is None and t1 is None and until is None:
-            raise ValueError("Say how far to go: give ts, t1 or until.")
+            raise ValueError("Say how far to train: give ts, t1 or until.")
         if ts is not None and t1 is not None:
             raise ValueError("Give ts or t1, not both: the flow ends at the last of ts.")
         self.data, self.init, self.seeds = data, init, int(seeds)
@@ -157,11 +156,23 @@ class Sweep:
         }
         self.chunk, self.block, self.compress = chunk, block, compress
         self.cells = list(self._cells())
-        for cell in self.cells:  # fail now, not in the middle of a night
+        for cell in self.cells:  # errors now, not in the middle of the night
             self.settings(cell.data.X.dtype)
             self.descends(cell)
             if not callable(self.ts):
                 times(self.ts, t1, cell.data.X.dtype)
+
+    def __repr__(self) -> str:
+        axes = "".join(f"{name} {_range(values)} x " for name, values in self.axes.items())
+        seeds = "1 seed" if self.seeds == 1 else f"{self.seeds:,} seeds"
+        how = "gradient flow" if self.descent is None else "gradient descent"
+        names = ", ".join(measure.name for measure in self.measures) or "none"
+        return (
+            f"Sweep: {self.trajectories:,} trajectories of {how}\n"
+            f"  grid      {axes}{seeds}\n"
+            f"  law       {self.init}\n"
+            f"  measures  {names}"
+        )
 
     def replace(self, **changes: Any) -> "Sweep":
         """The same plan with some arguments changed."""
@@ -188,12 +199,12 @@ class Sweep:
 
     @property
     def trajectories(self) -> int:
-        """How many trajectories the sweep has."""
+        """The number of trajectories."""
         return int(np.prod(self.shape))
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """What is read off each trajectory."""
+        """The measures of each trajectory."""
         return self.options["measures"]
 
     def settings(self, dtype: Any) -> FlowSettings:
@@ -201,14 +212,14 @@ class Sweep:
         return flow_settings(dtype, **self.options)
 
     def descends(self, cell: Cell) -> DescentSettings | None:
-        """The settings of a cell's descent; None for the flow."""
+        """The settings of the descent at a point of the grid; None for the flow."""
         if cell.descent is None:
             return None
         shared = {name: self.options[name] for name in ("until", "measures", "loss")}
         return descent_settings(cell.data, **shared, **cell.descent)
 
     def coordinates(self) -> dict[str, Any]:
-        """Coordinate values by axis: numbers where the values are numbers, else their text."""
+        """The coordinates by axis: numbers if all values are numbers, else their texts."""
         out: dict[str, Any] = {}
         for name, values in self.axes.items():
             numeric = all(isinstance(v, (int, float)) for v in values)
@@ -216,7 +227,7 @@ class Sweep:
         return out
 
     def describe(self) -> dict[str, Any]:
-        """The plan in plain values, for the attributes of a result."""
+        """The plan in plain values, for the attributes of a dataset."""
         options = {k: v for k, v in self.options.items() if v is not None and k != "measures"}
         return {
             "law": str(self.init),
@@ -239,7 +250,7 @@ class Sweep:
         sets: Mapping[str, Regression] = self.data if isinstance(self.data, Mapping) else {}
         if bool(sets) != ("data" in self.axes):
             raise ValueError(
-                "A mapping of data sets goes with an axis 'data' that lists its labels: "
+                "A mapping of data sets and an axis 'data' with its labels need each other: "
                 "Sweep({'a': first, 'b': second}, ..., over={'data': ['a', 'b']})."
             )
         for point in itertools.product(*grids):
@@ -259,13 +270,13 @@ class Sweep:
                 else:
                     law = vary(law, name, value)
             assert isinstance(data, Regression)
-            # Abstractly: shapes and hypotheses are checked without drawing anything.
+            # Shapes and hypotheses are checked without drawing anything.
             eqx.filter_eval_shape(law, self.key, data, **arguments)
             yield Cell(tuple(i for i, _ in point), coordinates, law, arguments, data, descent)
 
 
 def vary(law: Any, name: str, value: Any) -> Any:
-    """The law with one field replaced, in itself or in the law it is built on."""
+    """The law with one field replaced, its own or one of the law that it is built on."""
     fields = {f.name: getattr(law, f.name) for f in dataclasses.fields(law)}
     if name in fields:
         return type(law)(**{**fields, name: value})
@@ -280,8 +291,15 @@ def vary(law: Any, name: str, value: Any) -> Any:
 
 
 def _plain(values: Any) -> list[Any]:
-    """Values as plain Python ones, so that 64 and numpy's 64 are one coordinate."""
+    """Values as plain Python ones, so that 64 and NumPy's 64 are the same coordinate."""
     return [v.item() if isinstance(v, np.generic) or hasattr(v, "item") else v for v in values]
+
+
+def _range(values: tuple[Any, ...]) -> str:
+    """All values if there are few, else the first and the last."""
+    if len(values) <= 4:
+        return f"[{', '.join(map(_text, values))}]"
+    return f"[{_text(values[0])} ... {_text(values[-1])}] ({len(values)})"
 
 
 def _text(value: Any) -> str:
@@ -299,4 +317,5 @@ def _check(descent: dict[str, Any], axes: Mapping[str, Any]) -> None:
             raise ValueError(f"descent takes arguments of gradient_descent, not {name!r}.")
     for name in ("optimizer", "learning_rate", "steps"):
         if name not in {**descent, **axes}:
-            raise ValueError(f"descent needs {name!r}, there or, but for steps, as an axis.")
+            where = "in descent" if name == "steps" else "in descent or as an axis"
+            raise ValueError(f"descent needs {name!r}: give it {where}.")

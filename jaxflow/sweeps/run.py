@@ -5,39 +5,39 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import Any
 
 import jax
 import numpy as np
 import xarray as xr
+from filelock import BaseFileLock
 
+from ..dynamics.status import retryable
 from ..machine.cores import devices
 from ..machine.stopwatch import Stopwatch
 from ..machine.versions import environment
+from .drawing import Group, groups
 from .fingerprint import fingerprint
 from .layout import Block, blocks, extents, label, variables
 from .plan import Cell, Sweep
 from .program import (
-    Crew,
-    Group,
     Pending,
     SavedTimes,
+    Workers,
     draw as draw_rows,
-    groups,
     saved_times,
     second_try,
     shapes,
     slots_that_suit,
     submit,
 )
-from .store import Store, check
+from .store import Store
 
 Progress = Callable[[int, int], None]  # (trajectories done, trajectories in all)
 
 BLOCK, BLOCK_BYTES = 2**14, 2**27  # trajectories of a block, and bytes they need, at most
 MAX_BYTES = 2**33  # of a result, unless told otherwise
-RETRY_SLOTS = 8
-FAILED = (2, 3)  # max_steps_reached, not_finite
+RETRY_SLOTS = 8  # slots per device for the second try of failed trajectories
 WAIT = 0.2  # seconds between two looks at blocks that other processes work on
 
 
@@ -50,27 +50,30 @@ def run(
 ) -> xr.Dataset:
     """Run every trajectory of a sweep.
 
-    All devices of this process share the work. Trajectories that fail are solved once more, by
-    another solver and to a ten times tighter tolerance, and reported as failed if that fails too.
+    All devices of this process share the work. Trajectories that fail are solved a second time, by
+    another solver and with a ten times smaller tolerance, and reported as failed if that fails too.
 
     **Arguments:**
 
     - `sweep`: the plan.
-    - `store`: where to keep the results as a Zarr directory (`xarray.open_zarr` reads it, also
-      while it grows: what is missing has status -1). A store of the same plan is gone on with;
-      damaged blocks are found and computed again. Several processes may work on one store: each
-      block is done by one of them. Under `jax.distributed` a store is needed.
-    - `progress`: called as `progress(done, total)` after every block.
-    - `max_bytes`: a result larger than this is refused.
+    - `store`: the Zarr directory for the results, readable by `xarray.open_zarr` also while it
+      grows (entries that are not there yet have status -1). If it holds results of the same plan,
+      the run is resumed; damaged blocks are detected and computed again. Several processes may
+      work on one store: each block is computed by one of them. Under `jax.distributed` a store is
+      required.
+    - `progress`: called as `progress(done, total)` before the first block, so before anything is
+      compiled, and after every block.
+    - `max_bytes`: a larger result is refused.
 
-    **Returns:** an `xarray.Dataset` with the sweep's axes and "seed" as dimensions: for every
-    trajectory `status` (a code of `Result`, -1 if it was not run), `t_end`, `log_excess_start`,
-    `log_excess_end`, `steps`, `discrepancy`, `retried`, and one variable a measure. Settings,
-    versions, seconds (compilation apart) and waste are in its attributes. A trajectory that failed
-    has a status that says so; none is dropped. With a store it is read from there when used.
+    **Returns:** an `xarray.Dataset` with the sweep's axes and "seed" as dimensions. It has, for
+    every trajectory, `status` (a code of `Result`, -1 if it was not run), `t_end`,
+    `log_excess_start`, `log_excess_end`, `steps`, `discrepancy`, `retried`, and one variable per
+    measure. Its attributes hold the settings, the versions, the seconds spent (compilation
+    separately) and the waste. No failed trajectory is dropped: its status says what happened. With
+    a store, arrays are read from disk when they are used.
 
-    **Raises:** `ValueError` if `store` is something else or the store of another plan, or if the
-    result would be too large.
+    **Raises:** `ValueError`, before any work, if `store` is something else or the store of another
+    plan, or if the result would be too large.
     """
     with Stopwatch() as watch:
         engine = Engine(sweep, max_bytes)
@@ -95,17 +98,8 @@ def run(
     return dataset
 
 
-def refuse(
-    sweep: Sweep, store: str | os.PathLike[str] | None, *, max_bytes: int = MAX_BYTES
-) -> None:
-    """Raise the `ValueError` that `run` would raise, before any work."""
-    engine = Engine(sweep, max_bytes)
-    if store is not None:
-        check(store, fingerprint(sweep, engine.chunk, engine.block))
-
-
 def draw(sweep: Sweep, cell: Cell) -> Any:
-    """The networks of a cell, one a seed, as the sweep integrates them."""
+    """The networks of a cell, one per seed, as the sweep integrates them."""
     (group,) = groups(sweep, [cell], np.arange(sweep.seeds))
     one = tuple(jax.local_devices()[:1])
     count = np.asarray([sweep.seeds], np.int32)
@@ -113,7 +107,7 @@ def draw(sweep: Sweep, cell: Cell) -> Any:
 
 
 class Engine:
-    """What a run needs to know: sizes, devices, the cells by their index."""
+    """A run of a sweep: its blocks, devices, sizes and counters, checked before any work."""
 
     def __init__(self, sweep: Sweep, max_bytes: int):
         self.sweep = sweep
@@ -126,7 +120,7 @@ class Engine:
             if differing:
                 raise ValueError(
                     f"The measure {differing[0]!r} has shape {kept[differing[0]].shape} on one "
-                    f"data set and {entries[differing[0]].shape} on another: sweep them apart."
+                    f"data set and {entries[differing[0]].shape} on another: use two sweeps."
                 )
             kept, state, size = entries, max(state, one), max(size, all_)
         kept["retried"] = jax.ShapeDtypeStruct((), np.int8)
@@ -136,9 +130,9 @@ class Engine:
         if total > max_bytes:
             largest = max(self.known, key=lambda n: np.prod(self.known[n].shape))
             raise ValueError(
-                f"The result would take {total:,} bytes, more than max_bytes = {max_bytes:,}, most "
-                f"of them for {largest!r}: drop that measure, save fewer times, take fewer seeds, "
-                "or raise max_bytes."
+                f"The result would take {total:,} bytes, more than max_bytes = {max_bytes:,}. Most "
+                f"of them are for {largest!r}: drop that measure, save fewer times, take fewer "
+                "seeds, or raise max_bytes."
             )
         self.total = total
         self.devices = devices()
@@ -148,33 +142,34 @@ class Engine:
         self.extents = extents(sweep.shape, block)
         self.block = int(np.prod(self.extents))
         self.blocks = blocks(sweep.shape, block)
-        # No more slots than a small sweep can fill. One length for every block, and few for all
-        # sweeps: a length is a program.
+        # No more slots than a small sweep can fill. All blocks have one length, and sweeps share
+        # few lengths, because each length is a compiled program.
         room = sweep.block or self.block
         share = -(-room // len(self.devices))
-        self.crew = Crew(self.devices, min(self.chunk, _rounded(share, 8)))
-        self.length = self._length(room, self.crew.slots)
+        self.workers = Workers(self.devices, min(self.chunk, _rounded(share, 8)))
+        self.length = self._length(room, self.workers.slots)
         self.steps = self.lockstep = 0
-        self.solving = self.storing = 0.0  # seconds for devices, and for the disk
-        self.done = 0
+        self.solving = self.storing = 0.0  # seconds in which devices work, and the disk
+        self.done = 0  # trajectories
 
     # Where results go
 
     def in_memory(self, progress: Progress | None) -> dict[str, np.ndarray]:
-        """All blocks, in arrays."""
+        """Compute all blocks into arrays."""
         if jax.process_count() > 1:
-            raise ValueError("Several processes share a store: give run(..., store=...).")
+            raise ValueError("Several processes share their results by a store: give store=.")
         arrays = {n: v.empty() for n, v in self.known.items()}
 
         def keep(block: Block, values: dict[str, np.ndarray]) -> None:
             for name, value in values.items():
                 arrays[name][block.region] = value
 
+        self.report(progress)
         self.work(iter(self.blocks), keep, progress)
         return arrays
 
     def into(self, path: str | os.PathLike[str], progress: Progress | None) -> xr.Dataset:
-        """All blocks that are not there yet, into a store."""
+        """Compute all blocks that are missing in a store into it."""
         plan = fingerprint(self.sweep, self.chunk, self.block)
         store = Store.open(path, self.sweep, self.known, self.extents, plan)
         free = shutil.disk_usage(path).free
@@ -188,17 +183,17 @@ class Engine:
         own = {block.number for block in first}
         todo = [*first, *[b for b in todo if b.number not in own]]
         started = time.perf_counter()
-        claims: dict[int, IO[str]] = {}
+        locks: dict[int, BaseFileLock] = {}
 
         def free_ones(wanted: list[Block]) -> Iterator[Block]:
             for block in wanted:
-                claim = store.claim(block)
-                if claim is None:
+                lock = store.lock(block)
+                if lock is None:
                     continue
                 if store.recorded(block):
-                    claim.close()
+                    lock.release()
                     continue
-                claims[block.number] = claim
+                locks[block.number] = lock
                 yield block
 
         def keep(block: Block, values: dict[str, np.ndarray]) -> None:
@@ -209,23 +204,30 @@ class Engine:
             self.storing += now - begun
             store.log(block=block.number, seconds=now - started)
             started = now
-            claims.pop(block.number).close()
+            locks.pop(block.number).release()
 
+        self.report(progress)
         while todo:
             try:
                 self.work(free_ones(todo), keep, progress)
             finally:
-                for number in list(claims):
-                    claims.pop(number).close()
-            # What others hold: wait for it, and take it over if they die.
+                for number in list(locks):
+                    locks.pop(number).release()
+            # Blocks that other processes hold: wait for them, and take over from those that die.
             todo = [b for b in todo if not store.recorded(b)]
             if todo:
                 time.sleep(WAIT)
-        if progress is not None:
-            progress(self.sweep.trajectories, self.sweep.trajectories)
+        if self.done < self.sweep.trajectories:  # other processes did the rest
+            self.done = self.sweep.trajectories
+            self.report(progress)
         return store.dataset()
 
     # The work
+
+    def report(self, progress: Progress | None) -> None:
+        """Tell how many trajectories are done."""
+        if progress is not None:
+            progress(self.done, self.sweep.trajectories)
 
     def work(
         self,
@@ -233,13 +235,12 @@ class Engine:
         keep: Callable[[Block, dict[str, np.ndarray]], None],
         progress: Progress | None,
     ) -> None:
-        """Solve blocks one after another; the devices have the next one while one is kept."""
+        """Solve blocks one after another; the devices work on the next while one is stored."""
 
         def finish(block: Block, answer: Callable[[], dict[str, np.ndarray]]) -> None:
             keep(block, answer())
             self.done += block.size
-            if progress is not None:
-                progress(self.done, self.sweep.trajectories)
+            self.report(progress)
 
         pending: tuple[Block, Any] | None = None
         for block in todo:
@@ -251,7 +252,7 @@ class Engine:
             finish(*pending)
 
     def solve(self, block: Block) -> Callable[[], dict[str, np.ndarray]]:
-        """Start solving a block; the answer waits for it, and solves failures again."""
+        """Start solving a block; the function returned waits for it and solves failures again."""
         cells = [self.cells[point] for point in block.points()]
         seeds = np.arange(block.region[-1].start, block.region[-1].stop)
         parts = []
@@ -259,7 +260,7 @@ class Engine:
             settings = self.sweep.settings(group.data.X.dtype)
             times = saved_times(self.sweep, group.data)
             start = time.perf_counter()  # on CPU the call itself takes the time
-            pending = submit(self.crew, group, times, settings, self.length)
+            pending = submit(self.workers, group, times, settings, self.length)
             self.solving += time.perf_counter() - start
             parts.append((group, times, pending))
 
@@ -276,29 +277,29 @@ class Engine:
         return answer
 
     def settle(self, group: Group, times: SavedTimes, pending: Pending) -> dict[str, np.ndarray]:
-        """The results of a group, its failures solved once more."""
+        """The results of a group, its failed trajectories solved a second time."""
         start = time.perf_counter()
         values, lockstep = pending.answer()
         self.solving += time.perf_counter() - start
         self.steps += int(values["steps"].sum())
         self.lockstep += int(lockstep)
-        values["retried"] = np.isin(values["status"], FAILED).astype(np.int8)
+        values["retried"] = retryable(values["status"]).astype(np.int8)
         failed = np.flatnonzero(values["retried"])
         if failed.size:
-            crew = Crew(self.devices, min(RETRY_SLOTS, self.crew.slots))
-            length = self._length(failed.size, crew.slots)
+            workers = Workers(self.devices, min(RETRY_SLOTS, self.workers.slots))
+            length = self._length(failed.size, workers.slots)
             settings = second_try(pending.settings)
-            second, lockstep = submit(crew, group, times, settings, length, failed).answer()
+            second, lockstep = submit(workers, group, times, settings, length, failed).answer()
             self.steps += int(second["steps"].sum())
             self.lockstep += int(lockstep)
-            better = ~np.isin(second["status"], FAILED)
+            better = ~retryable(second["status"])
             for name, value in second.items():
                 values[name] = np.array(values[name])
                 values[name][failed[better]] = value[better]
         return values
 
     def _length(self, count: int, slots: int) -> int:
-        """Rows a device for so many in all. Rows beyond the last cost nothing but their draw."""
+        """Rows per device for `count` in all: a power of 2. Padding costs nothing but its draw."""
         share = -(-count // len(self.devices))
         return _rounded(2 ** int(np.ceil(np.log2(share))), slots)
 

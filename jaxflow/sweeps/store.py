@@ -1,8 +1,8 @@
 """A sweep on disk: Zarr arrays that are filled block by block, and a record of what is there.
 
-`STORE/.jaxflow/plan.json` says what is being computed, `blocks/N.json` that block N is there and
-what its bytes hash to. A block exists once its record does, and the record is written last, by
-rename: whatever moment a process dies at, what is left is a store that can be gone on with.
+`STORE/.jaxflow/plan.json` says what is being computed. The record `blocks/N.json` says that block N
+is there and gives the hashes of its bytes. It is written last, by rename, and a block counts only
+once its record exists: at whatever moment a process dies, the store that it leaves can be resumed.
 """
 
 import hashlib
@@ -11,26 +11,22 @@ import os
 import platform
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 import zarr
+from filelock import BaseFileLock, FileLock, Timeout
 
 from ..machine.files import atomic_write
 from .layout import Block, Variable, label
 from .plan import Sweep
 
-try:
-    import fcntl
-except ImportError:  # no such locks here: two processes may do one block twice, to the same bytes
-    fcntl = None  # type: ignore[assignment]
-
 HIDDEN = ".jaxflow"
 
 
 class Store:
-    """The results of one plan in one folder."""
+    """The results of one plan, in one folder."""
 
     def __init__(self, path: Path, known: dict[str, Variable]):
         self.path, self.known = path, known
@@ -45,7 +41,7 @@ class Store:
         chunks: tuple[int, ...],
         plan: dict[str, Any],
     ) -> "Store":
-        """The store at `path`, made if there is none.
+        """The store at `path`, created if there is none.
 
         **Raises:** `ValueError` if something else is there, or the store of another plan.
         """
@@ -61,25 +57,25 @@ class Store:
         return cls(path, known)
 
     def intact(self, block: Block) -> bool:
-        """Whether a block is there and undamaged. A damaged one loses its record."""
+        """Whether a block is there and undamaged; the record of a damaged block is deleted."""
         record = self._record(block)
         try:
-            told = json.loads(record.read_text())
+            recorded = json.loads(record.read_text())
         except FileNotFoundError:
             return False
         except ValueError:
-            told = {}
+            recorded = {}
         try:
             found = {name: _digest(self._read(name, block)) for name in self.known}
-        except Exception:  # whatever a damaged file makes the decoder say
+        except Exception:  # the decoder may raise anything on a damaged file
             found = None
-        if found is None or found != told:
+        if found is None or found != recorded:
             record.unlink(missing_ok=True)
             return False
         return True
 
     def recorded(self, block: Block) -> bool:
-        """Whether a block is said to be there."""
+        """Whether a block has a record."""
         return self._record(block).exists()
 
     def write(self, block: Block, values: dict[str, np.ndarray]) -> None:
@@ -92,25 +88,26 @@ class Store:
         with atomic_write(self._record(block)) as partial:
             partial.write_text(json.dumps(digests, sort_keys=True) + "\n")
 
-    def claim(self, block: Block) -> IO[str] | None:
-        """The right to work on a block until it is closed or this process ends; None if taken."""
-        file = open(self.path / HIDDEN / "locks" / str(block.number), "a")  # noqa: SIM115
+    def lock(self, block: Block) -> BaseFileLock | None:
+        """The exclusive right to compute a block, to be released; None if another holds it.
+
+        The operating system releases the lock of a process that dies.
+        """
+        lock = FileLock(self.path / HIDDEN / "locks" / str(block.number), blocking=False)
         try:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
+            lock.acquire()
+        except Timeout:
             return None
-        return file
+        return lock
 
     def log(self, **entry: Any) -> None:
-        """Add a line about times and places, which no comparison of bytes should see."""
+        """Add a line to the log, which keeps what differs between equal runs: times and hosts."""
         line = {"time": time.time(), "host": platform.node(), "pid": os.getpid(), **entry}
         with open(self.path / HIDDEN / "log.jsonl", "a") as file:
             file.write(json.dumps(line) + "\n")
 
     def dataset(self) -> xr.Dataset:
-        """The whole, read from disk where and when it is used."""
+        """The whole dataset; arrays are read from disk when they are used."""
         return xr.open_dataset(self.path, engine="zarr", chunks=None)
 
     def _record(self, block: Block) -> Path:
@@ -132,8 +129,8 @@ def _create(
     chunks: tuple[int, ...],
     plan: dict[str, Any],
 ) -> None:
-    """An empty store. Version 2 of the format: version 3 warns of text and of consolidation."""
-    frame = label(sweep, {}, {})
+    """An empty store, in Zarr format 2: format 3 warns of text and of consolidated metadata."""
+    frame = label(sweep, {}, known)
     frame.attrs["settings"] = json.dumps(sweep.describe())
     frame.attrs["versions"] = json.dumps(plan["versions"])
     frame.to_zarr(path, mode="w", zarr_format=2, consolidated=False)
@@ -145,14 +142,14 @@ def _create(
             shape=variable.shape,
             chunks=(*(max(c, 1) for c in chunks), *(max(n, 1) for n in rest)),
             dtype=variable.dtype,
-            # Integers that have a fill value would be read as floats.
+            # xarray reads integers with a fill value as floats.
             fill_value=np.nan if variable.dtype.kind == "f" else None,
             attributes={"_ARRAY_DIMENSIONS": list(variable.dims), **variable.attributes},
         )
-        if variable.missing < 0:  # nan and 0 are read without being written
+        if variable.missing < 0:  # unwritten entries read as NaN or 0
             array[...] = variable.missing
     zarr.consolidate_metadata(path, zarr_format=2)
-    for part in ("", "blocks", "locks"):  # groups, so that nothing that lists them is surprised
+    for part in ("", "blocks", "locks"):  # Zarr groups, as everything in a store is
         folder = path / HIDDEN / part
         folder.mkdir()
         (folder / ".zgroup").write_text('{"zarr_format": 2}')
@@ -160,7 +157,7 @@ def _create(
 
 
 def check(path: str | os.PathLike[str], plan: dict[str, Any]) -> None:
-    """Raise `ValueError` unless what is at `path`, if anything, is the store of this plan."""
+    """Raise `ValueError` if there is something at `path` that is not the store of this plan."""
     path = Path(path)
     held = path / HIDDEN / "plan.json"
     if not path.exists():
@@ -173,12 +170,12 @@ def check(path: str | os.PathLike[str], plan: dict[str, Any]) -> None:
     differs = difference(json.loads(held.read_text()), plan)
     if differs:
         raise ValueError(
-            f"{path} holds another sweep: {differs}. Choose another path, or ask for the same."
+            f"{path} holds another sweep: {differs}. Choose another path, or repeat that sweep."
         )
 
 
 def difference(held: dict[str, Any], asked: dict[str, Any]) -> str:
-    """What tells two plans apart, in words; empty if nothing does."""
+    """The differences between two plans in words; empty if there are none."""
     parts = []
     for name in sorted({*held, *asked}):
         one, other = held.get(name), asked.get(name)

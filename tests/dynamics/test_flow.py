@@ -17,7 +17,7 @@ import jaxflow as jf
 from jaxflow import Result, gradient_flow, theory
 from jaxflow.dynamics.flow import solve
 from jaxflow.dynamics.settings import flow_settings, times
-from jaxflow.dynamics.solution import RESULT_NAMES, RESULTS, result_code
+from jaxflow.dynamics.status import failed, flags, retryable
 from jaxflow.measures import ImbalanceDrift, Product
 
 TIMES = np.array([0.0, 0.1, 0.4, 1.0, 2.0, 4.0, 8.0])
@@ -73,7 +73,7 @@ def solve_batch(networks, data, ts, settings):
 
 
 def names(result):
-    return [RESULT_NAMES[i] for i in np.asarray(jax.vmap(result_code)(result))]
+    return [Result(i).name for i in np.asarray(result)]
 
 
 def scipy_two_layer(network, data, ts):
@@ -377,7 +377,24 @@ def test_too_few_steps_is_a_code():
 def test_check_returns_the_solution(tight):
     assert tight.check() is tight
     assert tight.result == Result.finished
-    assert len(RESULTS) == len(RESULT_NAMES) == len({Result[r] for r in RESULTS})
+
+
+def test_results_explain_themselves():
+    codes = np.array([-1, *Result])
+    assert [Result(c).name for c in codes[failed(codes)]] == [
+        "max_steps_reached",
+        "not_finite",
+        "not_stopped",
+        "diverged",
+    ]
+    assert {Result(c) for c in codes[retryable(codes)]} == {
+        Result.max_steps_reached,
+        Result.not_finite,
+    }
+    np.testing.assert_array_equal(failed(jnp.asarray(codes)), failed(codes))
+    meanings = dict(zip(flags()["flag_values"], flags()["flag_meanings"].split(), strict=True))
+    assert meanings == {-1: "not_run", **{r.value: r.name for r in Result}}
+    assert all(f"`{r.name}`: {r.message}" in Result.__doc__ for r in Result)
 
 
 # Any module, any loss

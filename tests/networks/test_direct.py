@@ -20,7 +20,7 @@ from jaxflow.networks.init import (
     Spectral,
 )
 from jaxflow.networks.wishart import bartlett
-from jaxflow.sweeps.program import draw_one, groups, mode
+from jaxflow.sweeps.drawing import draw_mode, draw_one, groups
 
 DATA = jf.data.gaussian(jr.key(7), 5, 20, 3)
 M, R = DATA.outputs, DATA.rank
@@ -194,7 +194,7 @@ def arrays_of(measures):
         network = draw_one(group.drawing, data, row)
         return network, (data.rotated() if group.drawing.mode == "rotated" else data)
 
-    return mode(sweep), list(shapes_in(jax.make_jaxpr(draw)(WIDE).jaxpr))
+    return draw_mode(sweep), list(shapes_in(jax.make_jaxpr(draw)(WIDE).jaxpr))
 
 
 def test_distances_alone_need_no_array_of_the_size_of_d():

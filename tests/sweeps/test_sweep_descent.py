@@ -13,12 +13,15 @@ import jaxflow as jf
 from jaxflow.measures import FinalProduct, LogExcess, OffSpanDistance, Times
 from jaxflow.networks.activations import Tanh
 from jaxflow.networks.init import Gaussian, Initialization, Shallow
-from jaxflow.sweeps.program import BATCHES, mode
+from jaxflow.sweeps.drawing import draw_mode
+from jaxflow.sweeps.program import BATCHES
 from jaxflow.sweeps.run import draw
 
 DATA = jf.data.gaussian(jr.key(1), 8, 12, 2, whiten=True)
 RATES = [0.01, 0.05]
 SGD = {"optimizer": optax.sgd, "steps": 200, "saves": 6}
+NOISY = {**SGD, "momentum": 0.8, "nesterov": True, "batch": 3, "label_noise": 0.01}
+SIGNS = {**SGD, "optimizer": optax.sign_sgd}
 
 
 class Drawn(Initialization):
@@ -30,7 +33,7 @@ class Drawn(Initialization):
 
 def plan(law=None, **changes):
     arguments = {
-        "over": {"width": [30, 60], "learning_rate": RATES},
+        "over": {"width": [30], "learning_rate": RATES},
         "seeds": 3,
         "descent": SGD,
         "measures": [LogExcess(), Times(), FinalProduct()],
@@ -39,19 +42,20 @@ def plan(law=None, **changes):
     return jf.Sweep(DATA, law or Drawn(), **arguments)
 
 
+@pytest.fixture(scope="module")
+def noisy():
+    return jf.run(plan(descent=NOISY))
+
+
 @pytest.mark.parametrize(
-    ("more", "how"),
-    [
-        ({}, "compressed"),
-        ({"momentum": 0.8, "nesterov": True, "batch": 3}, "compressed"),
-        ({"label_noise": 0.1}, "compressed"),
-        ({"optimizer": optax.sign_sgd}, "full"),
-    ],
+    ("descent", "how"),
+    [(SGD, "compressed"), (NOISY, "compressed"), (SIGNS, "full")],
+    ids=["sgd", "noisy", "signs"],
 )
-def test_rows_are_descents(more, how):
-    sweep = plan(descent={**SGD, **more})
-    assert mode(sweep) == how
-    found = jf.run(sweep)
+def test_rows_are_descents(descent, how, noisy):
+    sweep = plan(descent=descent)
+    assert draw_mode(sweep) == how
+    found = noisy if descent is NOISY else jf.run(sweep)
     for cell in sweep.cells:
         networks = draw(sweep, cell)
         for seed, key in enumerate(cell.keys(sweep.key, sweep.seeds)):
@@ -59,7 +63,7 @@ def test_rows_are_descents(more, how):
                 jax.tree.map(lambda x, i=seed: jnp.asarray(x[i]), networks),
                 DATA,
                 key=jr.fold_in(key, BATCHES),
-                **{**SGD, **more, "learning_rate": cell.coordinates["learning_rate"]},
+                **{**descent, "learning_rate": cell.coordinates["learning_rate"]},
             )
             row = found.sel(**cell.coordinates, seed=seed)
             np.testing.assert_allclose(row["final_product"], alone.product, rtol=1e-9, atol=1e-11)
@@ -67,20 +71,18 @@ def test_rows_are_descents(more, how):
             assert row["steps"] == 200
 
 
-def test_compressed_networks_descend_as_they_are():
-    noisy = {**SGD, "momentum": 0.5, "batch": 5, "label_noise": 0.01}
-    full, free = jf.run(plan(descent=noisy, compress=False)), jf.run(plan(descent=noisy))
-    np.testing.assert_allclose(free["log_excess"], full["log_excess"], rtol=1e-9)
-    np.testing.assert_allclose(free["final_product"], full["final_product"], atol=1e-11)
+def test_compressed_networks_descend_as_they_are(noisy):
+    full = jf.run(plan(descent=NOISY, compress=False))
+    np.testing.assert_allclose(noisy["log_excess"], full["log_excess"], rtol=1e-9)
+    np.testing.assert_allclose(noisy["final_product"], full["final_product"], atol=1e-11)
 
 
 def test_inputs_turn_where_nothing_depends_on_samples():
     free = {"measures": [LogExcess(), OffSpanDistance()]}
-    assert mode(plan(**free)) == "rotated"
-    assert mode(plan(**free, descent={**SGD, "batch": 3})) == "compressed"
-    assert (
-        mode(plan(**free, over={"width": [8], "batch": [3], "learning_rate": [0.01]})) != "rotated"
-    )
+    assert draw_mode(plan(**free)) == "rotated"
+    assert draw_mode(plan(**free, descent={**SGD, "batch": 3})) == "compressed"
+    batches = {"width": [8], "batch": [3], "learning_rate": [0.01]}
+    assert draw_mode(plan(**free, over=batches)) != "rotated"
     here, there = jf.run(plan(**free)), jf.run(plan(**free, compress=False))
     for name in ("log_excess", "off_span_distance"):
         np.testing.assert_allclose(here[name], there[name], rtol=1e-8)
@@ -117,7 +119,7 @@ def test_rules_and_optimizers_are_an_axis():
         measures=[LogExcess()],
     )
     assert sweep.coordinates()["optimizer"].tolist()[0] == "sgd"
-    assert mode(sweep) == "full"
+    assert draw_mode(sweep) == "full"
     found = jf.run(sweep)
     assert (found["status"] == 0).all()
     gap = np.abs(found["log_excess"][:, 0] - found["log_excess"][:, 1])

@@ -1,6 +1,6 @@
 """A sweep in a process of its own, to be killed, doubled and distributed.
 
-python worker.py STORE CACHE [PROCESS PROCESSES PORT]
+python worker.py STORE WAIT [PROCESS PROCESSES PORT], WAIT the seconds between two blocks.
 """
 
 import os
@@ -15,10 +15,8 @@ import jax.random as jr
 
 # What is started in the background of a script ignores interrupts, and hands that on.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-store, cache, *cluster = sys.argv[1:]
+store, wait, *cluster = sys.argv[1:]
 jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_compilation_cache_dir", cache)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 if cluster:
     process, processes, port = map(int, cluster)
     jax.distributed.initialize(f"localhost:{port}", processes, process)
@@ -29,15 +27,17 @@ sweep = jf.Sweep(
     jf.data.gaussian(jr.key(7), 4, 9, 1),
     jf.init.Gaussian(),
     over={"width": [10, 10**6], "alpha": [0.3, 0.5]},
-    seeds=1000,
+    seeds=240,
     until=jf.until.loss_ratio(1e-3),
     measures=[jf.measures.Level(), jf.measures.OffSpanDistance()],
-    block=40,
+    block=24,
 )
 
 
 def progress(done, total):
-    print(done, flush=True)
+    if done:  # the first call comes before compiling
+        print(done, flush=True)
+    time.sleep(float(wait))
 
 
 if __name__ == "__main__":

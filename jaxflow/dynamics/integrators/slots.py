@@ -21,14 +21,12 @@ from ..formulations import Formulation
 from ..formulations.base import all_finite
 from ..measure import Measure
 from ..settings import FlowSettings
-from ..solution import RESULT_NAMES
+from ..status import Result
 from ..view import View
 from .control import BlockController, control
 from .crossing import Root
 
-RUNNING = -1
-# A flow does not diverge.
-FINISHED, STOPPED, MAX_STEPS, NOT_FINITE, NOT_STOPPED, _ = range(len(RESULT_NAMES))
+RUNNING = -1  # beside the codes of `Result`
 INT = jnp.int32
 ROUND = 8  # steps between two looks at which slots are free
 
@@ -96,7 +94,7 @@ class Loop:
         # The stiffest first, so that no long trajectory is left to run alone at the end.
         real = jnp.arange(self.total, dtype=INT) < count
         self.queue = jnp.argsort(jnp.where(real, -self.t1 / self.scale, jnp.inf)).astype(INT)
-        self.ended = FINISHED if settings.until is None else NOT_STOPPED
+        self.ended = Result.finished if settings.until is None else Result.not_stopped
 
     def controller(self, scale: Array) -> BlockController:
         """The controller of one trajectory."""
@@ -138,10 +136,10 @@ class Loop:
             goal = jnp.where(searching, root.guess(), goal)
         steps = s.steps + running.astype(INT)
         out_of_steps = running & ~searching & (steps >= self.settings.max_steps)
-        status = jnp.where(out_of_steps, MAX_STEPS, s.status)
-        status = jnp.where(running & lost & ~searching, NOT_FINITE, status)
+        status = jnp.where(out_of_steps, Result.max_steps_reached, s.status)
+        status = jnp.where(running & lost & ~searching, Result.not_finite, status)
         status = jnp.where(moved & (s.goal >= t1), self.ended, status)
-        status = jnp.where(met, STOPPED, status)
+        status = jnp.where(met, Result.stopped, status)
         return Slots(
             index=s.index,
             t=t,
@@ -337,7 +335,7 @@ def kept(
     beyond = jnp.arange(len(ts), dtype=INT) >= left.saves
     ts, saved = hold(beyond, (ts, saved), (left.t, final))
     return {
-        "status": jnp.where(all_finite(left.y), left.status, NOT_FINITE).astype(jnp.int8),
+        "status": jnp.where(all_finite(left.y), left.status, Result.not_finite).astype(jnp.int8),
         "t_end": left.t,
         "log_excess_start": first.log_excess,
         "log_excess_end": last.log_excess,

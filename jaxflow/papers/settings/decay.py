@@ -10,9 +10,9 @@ import xarray as xr
 
 from ... import measures
 from ...claims import Evidence, finished, once
-from ...claims.evidence import failed
 from ...data import Regression
 from ...dynamics import until
+from ...dynamics.status import failed
 from ...sweeps import Sweep
 
 RATIO = 1e-20  # of the initial excess loss: how far trajectories are followed
@@ -47,7 +47,7 @@ def decay(dataset: xr.Dataset, sweep: Sweep, factor: float = 1.0) -> Evidence:
         slack=slack,
         applies=dataset["bound_rate"].values.ravel() > 0,
         vacuous=promised < VACUOUS,
-        failed=failed(dataset),
+        failed=failed(dataset["status"].values),
         allowance=allowance(sweep),
         measured={
             "slack_median": float(np.median(slack)),

@@ -20,6 +20,7 @@ from ...claims.kinds import Made
 from ...data import Regression
 from ...dynamics import CentralFlow, ConstrainedTrajectory
 from ...dynamics.measure import Measure
+from ...dynamics.status import failed
 from ...measures import Sharpness, Times
 from ...networks import ShallowNetwork, trainable
 from ...networks.activations import Tanh
@@ -187,7 +188,7 @@ def late(values: np.ndarray) -> np.ndarray:
 
 def failures(*runs: dict[str, np.ndarray]) -> np.ndarray:
     """Which networks did not get to their end in one of the runs, (rates, seeds)."""
-    return np.any([run["status"] > 1 for run in runs], axis=0)
+    return np.any([failed(run["status"]) for run in runs], axis=0)
 
 
 def apart(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> np.ndarray:
