@@ -152,10 +152,6 @@ class Paper:
         them. Name, source and hypotheses may then be templates like the statement, and mutant and
         control functions of the arguments.
         """
-<<<<<<< HEAD
-        texts = {"source": source, "hypotheses": hypotheses}
-=======
->>>>>>> w/me
 
         def decorate(judge: Callable[..., Evidence]) -> Callable[..., Evidence]:
             defaults = {
@@ -165,12 +161,7 @@ class Paper:
             }
             for member in each:
                 known = {**defaults, **member}
-<<<<<<< HEAD
-                said = {n: _filled(t, known) for n, t in texts.items()}
-                place = said.pop("source")
-=======
                 place = _filled(source, known)
->>>>>>> w/me
                 claim = Claim(
                     id=f"{self.id}.{_filled(name or judge.__name__, known)}",
                     text=statement,
@@ -178,17 +169,10 @@ class Paper:
                     settings=settings,
                     source=f"{self.citation}, {place}" if place else self.citation,
                     provenance=provenance or self.provenance,
-<<<<<<< HEAD
-                    arguments=known,
-                    mutant_changes=mutant(**known) if callable(mutant) else mutant,
-                    control_changes=control(**known) if callable(control) else control,
-                    **said,
-=======
                     hypotheses=_filled(hypotheses, known),
                     arguments=known,
                     mutant_changes=mutant(**known) if callable(mutant) else mutant,
                     control_changes=control(**known) if callable(control) else control,
->>>>>>> w/me
                     **fields,
                 )
                 self.claims.append(claim)

@@ -7,12 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-<<<<<<< HEAD
-from ..sweeps.summary import exponent
-=======
 from ..dynamics.status import failed
 from ..sweeps.power_law import exponent
->>>>>>> w/me
 from .rules import for_all, within
 
 Rule = Callable[["Evidence"], tuple[bool | None, str]]
@@ -114,21 +110,9 @@ def power(
     return near(name, value, interval, predicted, tolerance, **more)
 
 
-<<<<<<< HEAD
-def failed(dataset: xr.Dataset) -> np.ndarray:
-    """The trajectories of a sweep that did not reach their end."""
-    return dataset["status"].values > 1
-
-
-def _evidence(slack: Any, measured: Any, predicted: Any, fields: dict[str, Any]) -> Evidence:
-    dataset = fields.get("dataset")
-    if dataset is not None and "failed" not in fields and np.size(slack):
-        fields["failed"] = failed(dataset)
-=======
 def _evidence(slack: Any, measured: Any, predicted: Any, fields: dict[str, Any]) -> Evidence:
     dataset = fields.get("dataset")
     if dataset is not None and "failed" not in fields and np.size(slack):
         fields["failed"] = failed(dataset["status"].values)
->>>>>>> w/me
     measured = {**measured, **fields.pop("measured", {})}
     return Evidence(slack=slack, measured=measured, predicted=predicted, **fields)
