@@ -11,6 +11,7 @@ from ..dynamics.status import failed
 from ..sweeps.power_law import exponent
 from .rules import for_all, within
 
+Numbers = dict[str, Any]  # by name
 Rule = Callable[["Evidence"], tuple[bool | None, str]]
 
 
@@ -22,7 +23,8 @@ class Evidence:
 
     - `slack`: by how much a trial meets the claim, relative; negative where it breaks the claim.
     - `applies`, `vacuous`, `failed`: for which trials the hypotheses of the proof are met, the
-      claim promises next to nothing, or the computation did not reach its end.
+      claim promises next to nothing, or the computation did not reach its end (by default, what
+      the status in the dataset says).
     - `allowance`: how much of a negative slack errors of computation can explain.
     - `measured`, `predicted`: the numbers beside each other, by name.
     - `dataset`: the sweep that the evidence comes from, if there is one.
@@ -34,7 +36,7 @@ class Evidence:
     slack: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     applies: Any = True
     vacuous: Any = False
-    failed: Any = False
+    failed: Any = None
     allowance: float = 0.0
     measured: dict[str, Any] = dataclasses.field(default_factory=dict)
     predicted: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -45,8 +47,11 @@ class Evidence:
     rule: Rule = for_all
 
     def __post_init__(self):
-        slack = np.asarray(self.slack, float).ravel()
+        slack, dataset = np.asarray(self.slack, float).ravel(), self.dataset
         object.__setattr__(self, "slack", slack)
+        if self.failed is None:
+            ended = False if dataset is None else failed(dataset["status"].values)
+            object.__setattr__(self, "failed", ended)
         for name in ("applies", "vacuous", "failed"):
             value = np.asarray(getattr(self, name), bool)
             value = value.ravel() if value.ndim else np.full(slack.shape, bool(value))
@@ -63,21 +68,28 @@ class Evidence:
         return self.applies & ~self.vacuous & ~np.isnan(self.slack)
 
 
-def at_least(name: str, ratio: Any, factor: float = 1.0, **more: Any) -> Evidence:
+def at_least(
+    name: str, ratio: Any, factor: float = 1.0, *, measured: Numbers | None = None, **more: Any
+) -> Evidence:
     """Evidence that every `ratio` is at least `factor`; `name` says what it is the ratio of.
 
-    Further arguments are fields of `Evidence`. With a `dataset`, trajectories that failed count.
+    `measured` are further numbers to report; other arguments are fields of `Evidence`.
     """
     ratio = np.asarray(ratio, float)
     found = {f"{name}_min": float(ratio.min()), f"{name}_median": float(np.median(ratio))}
-    return _evidence(ratio / factor - 1, found, {name: f">= {factor:g}"}, more)
+    predicted = {name: f">= {factor:g}"}
+    slack = ratio / factor - 1
+    return Evidence(slack, measured={**found, **(measured or {})}, predicted=predicted, **more)
 
 
-def at_most(name: str, size: Any, tolerance: float, **more: Any) -> Evidence:
+def at_most(
+    name: str, size: Any, tolerance: float, *, measured: Numbers | None = None, **more: Any
+) -> Evidence:
     """Evidence that every `size` is zero, up to a tolerance; else as `at_least`."""
     size = np.asarray(size, float)
-    found = {f"{name}_max": float(size.max())}
-    return _evidence(1 - size / tolerance, found, {name: f"0 (to {tolerance:g})"}, more)
+    found, predicted = {f"{name}_max": float(size.max())}, {name: f"0 (to {tolerance:g})"}
+    slack = 1 - size / tolerance
+    return Evidence(slack, measured={**found, **(measured or {})}, predicted=predicted, **more)
 
 
 def near(
@@ -86,16 +98,19 @@ def near(
     interval: tuple[float, float] | None,
     predicted: float,
     tolerance: float,
+    *,
+    measured: Numbers | None = None,
     **more: Any,
 ) -> Evidence:
     """Evidence that a number, measured to lie in `interval`, is `predicted +- tolerance`."""
-    fields = {
-        "interval": interval,
-        "margin": (predicted - tolerance, predicted + tolerance),
-        "rule": within,
+    return Evidence(
+        interval=interval,
+        margin=(predicted - tolerance, predicted + tolerance),
+        rule=within,
+        measured={name: value, **(measured or {})},
+        predicted={name: predicted},
         **more,
-    }
-    return _evidence(np.zeros(0), {name: value}, {name: predicted}, fields)
+    )
 
 
 def power(
@@ -108,11 +123,3 @@ def power(
     fit = exponent(x, values)
     value, interval = (np.nan, None) if fit is None else (fit.slope, (fit.low, fit.high))
     return near(name, value, interval, predicted, tolerance, **more)
-
-
-def _evidence(slack: Any, measured: Any, predicted: Any, fields: dict[str, Any]) -> Evidence:
-    dataset = fields.get("dataset")
-    if dataset is not None and "failed" not in fields and np.size(slack):
-        fields["failed"] = failed(dataset["status"].values)
-    measured = {**measured, **fields.pop("measured", {})}
-    return Evidence(slack=slack, measured=measured, predicted=predicted, **fields)

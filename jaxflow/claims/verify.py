@@ -12,6 +12,9 @@ from .experiments import shared_runs
 from .registry import find
 from .verdict import Verdict
 
+_OF_CLAIM = ("id", "source", "provenance", "statement", "expected", "hypotheses")
+_OF_EVIDENCE = ("measured", "predicted", "trials", "interval", "margin")
+
 
 def verify(
     claim: Claim | str, *, preset: str = "quick", progress: Progress | None = None
@@ -43,30 +46,23 @@ def judge(claim: Claim, evidence: Evidence, preset: str) -> Verdict:
     slack, data = evidence.slack[evidence.counts], evidence.dataset
     # A number is measured on a whole sweep.
     trials = evidence.slack.size or (0 if data is None else data["status"].size)
+    said = {name: getattr(claim, name) for name in _OF_CLAIM}
+    found = {name: getattr(evidence, name) for name in _OF_EVIDENCE}
     return Verdict(
-        id=claim.id,
-        source=claim.source,
-        provenance=claim.provenance,
-        statement=claim.statement,
+        **said,
+        **found,
         preset=preset,
         holds=holds,
-        expected=claim.expected,
         reason=reason,
-        hypotheses=claim.hypotheses,
-        measured=evidence.measured,
-        predicted=evidence.predicted,
         uncertainty=evidence.allowance,
         slack=float(slack.min()) if slack.size else None,
         trajectories=int(trials),
-        trials=evidence.trials,
         vacuous=int((evidence.applies & evidence.vacuous).sum()),
         failed=int(evidence.failed.sum()),
         seconds=0.0,
         mutant=_variant(claim.mutant, preset),
         control=_variant(claim.control, preset),
         slacks=_thinned(slack),
-        interval=evidence.interval,
-        margin=evidence.margin,
     )
 
 
