@@ -1,14 +1,16 @@
 """The rate theorem's check, on an instance where the bound is attained."""
 
+import dataclasses
+
 import jax.random as jr
 import numpy as np
 import pytest
-from jaxflow.claims.decide import universal
 
 import jaxflow as jf
 from jaxflow import measures
+from jaxflow.claims import find, shared_runs
 from jaxflow.data import spectrum
-from jaxflow.papers.min2021 import SCALES, Attaining, Rate, rate_sweep
+from jaxflow.papers.min2021 import SCALES, Attaining, rate_on, rate_sweep
 from jaxflow.papers.min2021.rate import attaining_sweep
 from jaxflow.papers.settings.decay import RATIO
 from jaxflow.sweeps.run import draw
@@ -29,7 +31,7 @@ def plan(data, law=None):
 
 
 def judged(sweep, factor):
-    claim = Rate(lambda preset: sweep, factor=factor)
+    claim = dataclasses.replace(rate_on(sweep), arguments={"factor": factor})
     evidence = claim.evaluate(claim.setting("quick"))
     return evidence, *claim.decide(evidence)
 
@@ -37,7 +39,8 @@ def judged(sweep, factor):
 @pytest.fixture(scope="module", params=DATA, ids=lambda name: name.replace(" ", "-"))
 def attained(request):
     sweep = attaining_sweep(plan(DATA[request.param]()))
-    return sweep, {factor: judged(sweep, factor) for factor in (1.0, 1.05)}
+    with shared_runs():
+        return sweep, {factor: judged(sweep, factor) for factor in (1.0, 1.05)}
 
 
 def test_the_instance_has_its_level_and_attains_its_bound(attained):
@@ -102,7 +105,7 @@ def test_the_attaining_sweep_of_several_data_sets_takes_the_first():
 
 def test_on_a_sweep_of_ones_own():
     sweep = plan(DATA["gaussian"]())
-    verdict = jf.verify(Rate.on(sweep))
+    verdict = jf.verify(rate_on(sweep))
     assert verdict.holds is True, verdict.reason
     assert verdict.sound
     assert verdict.trajectories == 12
@@ -118,7 +121,7 @@ def test_on_a_sweep_of_ones_own():
 def test_in_single_precision_the_control_still_holds():
     double = DATA["gaussian"]()
     single = jf.Regression(*(np.asarray(part, np.float32) for part in (double.X, double.Y)))
-    claim = Rate.on(plan(single))
+    claim = rate_on(plan(single))
     for variant, expected in ((claim.control, True), (claim.mutant, False)):
         evidence = variant.evaluate(variant.setting("quick"))
         assert evidence.dataset["slack"].dtype == np.float32
@@ -129,15 +132,15 @@ def test_in_single_precision_the_control_still_holds():
 def test_trajectories_that_end_before_they_stop_are_counted_beside_those_that_stop():
     # Half of the way that the bound promises: the fast ones get to 1e-20, the others do not.
     sweep = plan(DATA["gaussian"]()).replace(ts=measures.BoundTimes(0.5 * np.log(RATIO)))
-    evidence = Rate().evaluate(sweep)
+    evidence = rate_on(sweep).evaluate(sweep)
     assert set(evidence.dataset["status"].values.ravel()) == {1, 4}
     np.testing.assert_array_equal(evidence.failed, evidence.dataset["status"].values.ravel() == 4)
     assert evidence.slack.min() > 0
-    assert universal(evidence)[0] is None
+    assert evidence.decide()[0] is None
 
 
 def test_without_a_level_there_is_nothing_to_judge():
-    verdict = jf.verify(Rate.on(plan(DATA["gaussian"](), jf.init.Balanced())))
+    verdict = jf.verify(rate_on(plan(DATA["gaussian"](), jf.init.Balanced())))
     assert verdict.holds is None
     assert "vacuous" in verdict.reason
     assert verdict.measured["c_mean"] <= 1e-16  # zero, up to rounding
@@ -175,7 +178,8 @@ def test_every_factor_is_judged_on_one_run(attained):
 
 @pytest.mark.parametrize("preset", ["quick", "paper"])
 def test_the_papers_setting(preset):
-    sweep = Rate().setting(preset)
+    (claim,) = find("min2021.rate")
+    sweep = claim.setting(preset)
     data = sweep.data
     assert sweep.axes["width"] == (500,)
     assert sweep.axes["scale"] == SCALES == ((0.1, 0.1), (0.5, 0.02), (0.05, 0.2))

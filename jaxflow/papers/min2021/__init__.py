@@ -4,6 +4,7 @@ On the Explicit Role of Initialization on the Convergence and Implicit Bias of O
 Linear Networks. ICML 2021; and its later version, arXiv 2105.06351v2 ("v2").
 """
 
+from . import bias as bias, errata as errata, margin as margin
 from .paper import later as later, paper as paper
 from .rate import (
     SCALES as SCALES,

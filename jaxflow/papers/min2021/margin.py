@@ -1,16 +1,14 @@
-"""The bounds of v2, from product and imbalance: now, from the start, and restarted."""
+"""The rate bounds of v2, from product and imbalance: instantaneous, from the start, restarted."""
 
-import functools
 from typing import Any
 
 import jax.numpy as jnp
 import jax.random as jr
+import xarray as xr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ... import data as problems, measures
-from ...claims.base import Evidence
-from ...claims.gather import at_least, finished
-from ...claims.kinds import Everywhere, Made
+from ...claims import Evidence, at_least, once, presets
 from ...data import Regression
 from ...falsify.charts import Free, Size
 from ...falsify.inequality import Inequality
@@ -18,16 +16,32 @@ from ...networks import TwoLayerLinear
 from ...networks.init import Initialization, Prescribed
 from ...sweeps import Sweep
 from ...theory import instantaneous_bound, instantaneous_rate, rate_bound
-from ..settings.decay import VACUOUS, Decay, follow
+from ..settings.decay import VACUOUS, decay, follow
+from ..settings.random_networks import inequality
+from .paper import later
 
-SOURCE = "Min, Tarmoun, Vidal, Mallada, v2 (arXiv 2105.06351v2)"
-SCALAR = Size(1, 1, 1)  # where the bounds are attained
+INSTANTANEOUS = Inequality(
+    "lambda_r(Sigma) (-d+ + sqrt((d+ + c)^2 + 4 sigma_m^2) - d- + sqrt((d- + c)^2 + 4 sigma_r^2)) "
+    "<= -(d/dt) log(L - L*)",
+    instantaneous_bound,
+    instantaneous_rate,
+)
+inequality(
+    later,
+    "instantaneous",
+    INSTANTANEOUS,
+    Free(),
+    source="proposition 1",
+    sizes=[Size(1, 1, 1), Size(2, 1, 3), Size(2, 3, 6)],
+    tight=[Size(1, 1, 1)],
+)
 
 
 class NearMinimum(Initialization):
     r"""Random imbalance, and a product at a given distance from the min-norm solution.
 
-    Eigenvalues of the imbalance are uniform in [0, spread] and [-spread, 0]. Relative `distance`.
+    Eigenvalues of the imbalance are uniform in [0, spread] and [-spread, 0]; `distance` is relative
+    to the norm of the min-norm solution.
     """
 
     distance: float | Float[Array, ""] = 0.1
@@ -46,99 +60,65 @@ class NearMinimum(Initialization):
 
 
 def margin_rate(network: Any, data: Regression, residual: Any = None) -> Array:
-    """The exponent of theorem 3."""
+    """The exponent of theorem 3, `lambda_r(Sigma) k`."""
     return rate_bound(network, data, margin=True, residual=residual).rate
 
 
-def _follow(data: Regression, init: Initialization, **options: Any) -> Sweep:
-    """For the margin theorem and its restarts alike."""
+def followed(data: Regression, init: Initialization, **options: Any) -> Sweep:
+    """A sweep for the theorem and its corollary alike."""
     looks = (*measures.decay(margin_rate), measures.RestartSlack(margin_rate))
     return follow(data, init, margin_rate, measures=looks, **options)
 
 
-@functools.cache
-def plan(preset: str) -> Sweep:
-    """Stretched Gaussian data, and starts from near a minimum to far away."""
-    sizes = {"quick": (5, 8, 2, 16), "paper": (20, 30, 5, 64), "large": (50, 80, 10, 256)}
-    samples, features, outputs, seeds = sizes[preset]
+def stretched(samples: int, features: int, outputs: int, seeds: int) -> Sweep:
+    """Data of condition number 10, and starts from near a minimum to far away."""
     data = problems.spectrum(jr.key(3), samples, features, outputs, condition=10.0)
     over = {"distance": [0.01, 0.1, 1.0], "width": [samples + outputs]}
-    return _follow(data, NearMinimum(), over=over, seeds=seeds)
+    return followed(data, NearMinimum(), over=over, seeds=seeds)
 
 
-@functools.cache
-def scalar_plan(preset: str) -> Sweep:
-    """One sample, one feature, one output: the bound is attained at the minimum."""
+@once
+def attained(preset: str) -> Sweep:
+    """One sample, one feature, one output: the bounds are attained at the minimum."""
     data = problems.gaussian(jr.key(4), 1, 1, 1)
     over = {"distance": [1e-3], "width": [2]}
-    return _follow(data, NearMinimum(spread=1e-9), over=over, seeds=16)
+    return followed(data, NearMinimum(spread=1e-9), over=over, seeds=16)
 
 
-def about(**more: Any) -> dict[str, Any]:
-    """What the margin theorem says of itself."""
-    return {
-        "id": "min2021.margin",
-        "source": f"{SOURCE}, theorem 3",
-        "provenance": "read",
-        "hypotheses": "k > 0: imbalance c > 0, or sigma_min(W^T Y) > ||E(0)||_F",
-        "exponent": "lambda_r(Sigma) k",
-        **more,
-    }
+settings = presets(stretched, quick=(5, 8, 2, 16), paper=(20, 30, 5, 64), large=(50, 80, 10, 256))
 
 
-MARGIN = Decay(
-    plan,
-    **about(
-        mutant=Decay(scalar_plan, 1.05, **about()),
-        control=Decay(scalar_plan, **about()),
-    ),
+@later.claim(
+    "L(t) - L* <= exp(-{factor:times}lambda_r(Sigma) k t) (L(0) - L*)",
+    source="theorem 3",
+    hypotheses="k > 0: imbalance c > 0, or sigma_min(W^T Y) > ||E(0)||_F",
+    settings=settings,
+    tight=attained,
+    mutant={"factor": 1.05},
+    control={},  # the theorem itself, where there is no room
 )
+def margin(dataset: xr.Dataset, setting: Sweep, factor: float = 1.0) -> Evidence:
+    """Every trajectory against theorem 3, with its exponent multiplied by `factor`."""
+    return decay(dataset, setting, factor)
 
 
-def restarted(sweep: Sweep, factor: float = 1.0) -> Evidence:
-    """Every stretch of every trajectory against the bound of where it begins."""
-    dataset = finished(sweep)
+@later.claim(
+    "L(t) - L* <= exp(-{factor:times}lambda_r(Sigma) k(t0) (t - t0)) (L(t0) - L*) for t >= t0",
+    source="corollary 6",
+    hypotheses="k(t0) > 0",
+    settings=settings,
+    tight=attained,
+    mutant={"factor": 1.05},
+    control={},
+)
+def restart(dataset: xr.Dataset, factor: float = 1.0) -> Evidence:
+    """Every stretch between two saved times against the bound of the network it begins with."""
     promised = (dataset["bound_rate"] * dataset["t_end"]).values
     return at_least(
         "decay_over_bound",
         1 + dataset["restart_slack"].values,
         factor,
         vacuous=promised < VACUOUS,
-        allowance=1e-5,  # of a stretch: both ends have the solver's error, over a short decay
+        allowance=1e-5,  # both ends of a stretch have the solver's error, over a short decay
         dataset=dataset,
     )
-
-
-def _restart(factor: float, plan: Any, **variants: Any) -> Made:
-    extra = "" if factor == 1 else f" * {factor:g}"
-    return Made(
-        "min2021.restart",
-        f"L(t) - L* <= exp(-lambda_r(Sigma) k(t0) (t - t0){extra}) (L(t0) - L*) for t >= t0",
-        plan=plan,
-        look=lambda sweep: restarted(sweep, factor),
-        source=f"{SOURCE}, corollary 6",
-        hypotheses="k(t0) > 0",
-        **variants,
-    )
-
-
-RESTART = _restart(
-    1.0, plan, mutant=_restart(1.05, scalar_plan), control=_restart(1.0, scalar_plan)
-)
-
-INSTANTANEOUS = Everywhere(
-    "min2021.instantaneous",
-    Inequality(
-        "lambda_r(Sigma) (-d+ + sqrt((d+ + c)^2 + 4 sigma_m^2) - d- + sqrt((d- + c)^2 + 4 "
-        "sigma_r^2)) <= -(d/dt) log(L - L*)",
-        instantaneous_bound,
-        instantaneous_rate,
-    ),
-    Free(),
-    source=f"{SOURCE}, proposition 1",
-    hypotheses="none",
-    sizes=[Size(1, 1, 1), Size(2, 1, 3), Size(2, 3, 6)],
-    tight=(Free(), [SCALAR]),
-)
-
-CLAIMS = (INSTANTANEOUS, MARGIN, RESTART)

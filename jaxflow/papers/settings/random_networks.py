@@ -28,34 +28,35 @@ def inequality(
     chart: Chart,
     *,
     sizes: Sequence[Size] | None = None,
+    tight: Sequence[Size],
+    tight_chart: Chart | None = None,
     sound: Inequality | None = None,
-    tight: tuple[Chart, Sequence[Size]] | None = None,
     **fields: Any,
 ) -> None:
     """Add the claim that an inequality holds for every network of a chart to a paper.
 
     It is tried on random networks; `jf.falsify` hunts for what this misses. A violation counts
-    only if it is one with 50 and with 80 digits, too.
+    only if it is one with 50 and with 80 digits, too. The mutant has the smaller side 1.05 times
+    as large, where the inequality is attained.
 
     **Arguments:** the paper, the claim's name, the inequality and the chart of the family; the
-    `sizes` to try, by default those of the chart; `tight`, a chart and sizes on which the true
-    inequality `sound` (by default the claimed one) is attained: there it is the control, and with
-    its smaller side 1.05 times as large it is the mutant; and further fields of `Claim`.
+    `sizes` to try, by default those of the chart; the sizes `tight` at which networks of
+    `tight_chart` (by default the same chart) attain the inequality, or, if the claimed one is
+    false, the `sound` one; and further fields of `Claim`. With `tight_chart` or `sound` the sound
+    inequality is also the control there.
     """
-    true = claimed if sound is None else sound
-    there = None if tight is None else {"inequality": true, "chart": tight[0], "sizes": tight[1]}
-    claimed_of = {
-        "inequality": claimed,
-        "chart": chart,
-        "sizes": chart.sizes() if sizes is None else sizes,
+    there = {
+        "inequality": claimed if sound is None else sound,
+        "chart": chart if tight_chart is None else tight_chart,
+        "sizes": tight,
     }
     decorate = paper.claim(
         lambda inequality, factor, **_: _stronger(inequality, factor).statement,
         name=name,
         settings=DRAWS,
-        each=[claimed_of],
-        mutant=None if there is None else {**there, "factor": STRONGER},
-        control=there,
+        each=[{"inequality": claimed, "chart": chart, "sizes": sizes or chart.sizes()}],
+        mutant={**there, "factor": STRONGER},
+        control=None if sound is None and tight_chart is None else there,
         **fields,
     )
     decorate(tried)
