@@ -16,10 +16,10 @@ from jaxflow.papers.min2021.margin import INSTANTANEOUS
 from jaxflow.theory import instantaneous_rate, rate_bound
 
 PRINTED = {
-    "xu2023.alpha_printed": (xu2023.CLAIMS[0].inequality, jf.charts.Free()),
+    "xu2023.alpha_printed": (xu2023.PRINTED, jf.charts.Free()),
     "min2023.two_layers_printed": (min2023.PRINTED, jf.charts.Free()),
     "min2023.balanced_printed": (
-        min2023.CLAIMS[2].inequality,
+        min2023.BALANCED_PRINTED,
         jf.charts.DeepBalanced(isotropic=True),
     ),
 }
@@ -29,7 +29,7 @@ THEOREM_1 = jf.Inequality(
     lambda network, data: rate_bound(network, data).rate,
     instantaneous_rate,
 )
-THEOREMS = {"theorem 1": THEOREM_1, "proposition 1 of v2": INSTANTANEOUS.inequality}
+THEOREMS = {"theorem 1": THEOREM_1, "proposition 1 of v2": INSTANTANEOUS}
 
 
 def main() -> None:

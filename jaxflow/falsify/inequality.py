@@ -48,7 +48,7 @@ class Inequality:
 
     def times(self, factor: float) -> "Inequality":
         """The same with its smaller side multiplied."""
-        statement = f"{factor:g} * ({self.statement.replace('<=', ') <=', 1)}"
+        statement = f"{factor:g} * ({self.statement.replace(' <=', ') <=', 1)}"
         return dataclasses.replace(self, statement=statement, factor=self.factor * factor)
 
 

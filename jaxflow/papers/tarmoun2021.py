@@ -1,20 +1,20 @@
 """Tarmoun, Franca, Haeffele, Vidal: the asymptotic rate under homogeneous imbalance."""
 
-import functools
 from typing import Any
 
 import jax.numpy as jnp
 import jax.random as jr
+import xarray as xr
 
 from .. import data as problems, measures
-from ..claims.base import Evidence
-from ..claims.gather import at_least, finished
-from ..claims.kinds import Made
-from ..data import Regression
+from ..claims import Evidence, Paper, at_least, presets
 from ..dynamics import until
 from ..networks.init import LambdaBalanced
 from ..sweeps import Sweep
 
+paper = Paper(
+    "tarmoun2021", "Tarmoun, Franca, Haeffele, Vidal (ICML 2021)", provenance="second-hand"
+)
 LAM = 0.8
 
 
@@ -28,11 +28,9 @@ class Predicted(measures.Measure):
         return 2 * jnp.hypot(LAM, 2 * jnp.linalg.svdvals(last.data.targets)[-1])
 
 
-@functools.cache
-def plan(preset: str) -> Sweep:
+def square(size: int, seeds: int) -> Sweep:
     """Square problems with h = r = m, followed deep into the tail."""
-    size, seeds = {"quick": (3, 16), "paper": (5, 64), "large": (20, 256)}[preset]
-    data: Regression = problems.gaussian(jr.key(9), size, size + 2, size, whiten=True)
+    data = problems.gaussian(jr.key(9), size, size + 2, size, whiten=True)
     return Sweep(
         data,
         LambdaBalanced(LAM, 0.5),
@@ -43,25 +41,13 @@ def plan(preset: str) -> Sweep:
     )
 
 
-def rates(sweep: Sweep, factor: float) -> Evidence:
+@paper.claim(
+    "lim -(d/dt) log(L - L*) >= {factor:times}2 sqrt(lam^2 + 4 sigma_min(W^T Y)^2) as t -> inf",
+    hypotheses="whitened inputs, h = r = m, U1^T U1 - V^T V = lam I",
+    settings=presets(square, quick=(3, 16), paper=(5, 64), large=(20, 256)),
+    mutant={"factor": 1.05},
+)
+def rate(dataset: xr.Dataset, factor: float = 1.0) -> Evidence:
     """The rate at the end of every trajectory, against the prediction."""
-    dataset = finished(sweep)
     ratio = dataset["instantaneous_rate"].values[..., -1] / dataset["predicted"].values
     return at_least("rate_over_bound", ratio, factor, allowance=1e-5, dataset=dataset)
-
-
-def _rate(factor: float = 1.0, **variants: Any) -> Made:
-    extra = "" if factor == 1 else f"{factor:g} * "
-    return Made(
-        "tarmoun2021.rate",
-        f"lim -(d/dt) log(L - L*) >= {extra}2 sqrt(lam^2 + 4 sigma_min(W^T Y)^2)",
-        plan=plan,
-        look=lambda sweep: rates(sweep, factor),
-        source="Tarmoun, Franca, Haeffele, Vidal (ICML 2021)",
-        provenance="second-hand",
-        hypotheses="whitened inputs, h = r = m, U1^T U1 - V^T V = lam I",
-        **variants,
-    )
-
-
-CLAIMS = (_rate(mutant=_rate(1.05), control=_rate()),)

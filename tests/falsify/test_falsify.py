@@ -38,9 +38,9 @@ def envelope(factor):
 @pytest.mark.parametrize(
     ("inequality", "chart"),
     [
-        (xu2023._alpha(True), jf.charts.Free()),
+        (xu2023.PRINTED, jf.charts.Free()),
         (min2023.PRINTED, jf.charts.Free()),
-        (min2023._balanced(True), jf.charts.DeepBalanced(isotropic=True)),
+        (min2023.BALANCED_PRINTED, jf.charts.DeepBalanced(isotropic=True)),
     ],
     ids=["aistats2023.alpha", "icml2023.two_layers", "icml2023.(19)"],
 )
@@ -66,7 +66,7 @@ def test_printed_formulas_are_refuted(inequality, chart, tmp_path):
 @pytest.mark.parametrize(
     "inequality",
     [
-        INSTANTANEOUS.inequality,
+        INSTANTANEOUS,
         jf.Inequality("2 lambda_r c <= rate", theorem_1, instantaneous_rate),
         min2023.CORRECTED,
     ],
@@ -131,8 +131,8 @@ def test_a_second_opinion():
 
 def test_needs_double_precision_and_sizes():
     with jax.enable_x64(False), pytest.raises(ValueError, match="double precision"):
-        jf.falsify(INSTANTANEOUS.inequality)
+        jf.falsify(INSTANTANEOUS)
     with pytest.raises(ValueError, match="no sizes"):
-        jf.falsify(INSTANTANEOUS.inequality, sizes=[])
+        jf.falsify(INSTANTANEOUS, sizes=[])
     with pytest.raises(ValueError, match="t1 must be positive"):
         jf.Inequality("x", theorem_1, theorem_1, t1=-1.0)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from ...claims import Evidence, Paper, once, presets
+from ...claims import Claim, Evidence, Paper, once, presets
 from ...falsify.charts import Chart, Size
 from ...falsify.hunt import NOISE, second_opinion
 from ...falsify.inequality import Inequality, relative_slack
@@ -32,7 +32,7 @@ def inequality(
     tight_chart: Chart | None = None,
     sound: Inequality | None = None,
     **fields: Any,
-) -> None:
+) -> Claim:
     """Add the claim that an inequality holds for every network of a chart to a paper.
 
     It is tried on random networks; `jf.falsify` hunts for what this misses. A violation counts
@@ -60,6 +60,7 @@ def inequality(
         **fields,
     )
     decorate(tried)
+    return paper.claims[-1]
 
 
 def tried(
