@@ -13,7 +13,6 @@ from jaxtyping import PRNGKeyArray
 
 from ... import data as problems, measures
 from ...claims import Evidence, at_most, finished, near, power, presets, with_probability
-from ...claims.evidence import failed
 from ...data import Regression
 from ...dynamics import until
 from ...networks import TwoLayerLinear
@@ -245,7 +244,6 @@ def bias(dataset: xr.Dataset, setting: Sweep, share: float | None = None) -> Evi
     return Evidence(
         slack=np.asarray(bounds)[:, None] / off - 1,
         applies=np.broadcast_to(np.asarray([[bool(b.applies)] for b in said]), off.shape),
-        failed=failed(dataset),
         measured={
             "distance_mean_at_the_widest": float(dataset["off_span_distance"].values[-1].mean()),
             "width_asked_for": float(said[-1].least_width),

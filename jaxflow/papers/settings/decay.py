@@ -12,7 +12,6 @@ from ... import measures
 from ...claims import Evidence, finished, once
 from ...data import Regression
 from ...dynamics import until
-from ...dynamics.status import failed
 from ...sweeps import Sweep
 
 RATIO = 1e-20  # of the initial excess loss: how far trajectories are followed
@@ -47,7 +46,6 @@ def decay(dataset: xr.Dataset, sweep: Sweep, factor: float = 1.0) -> Evidence:
         slack=slack,
         applies=dataset["bound_rate"].values.ravel() > 0,
         vacuous=promised < VACUOUS,
-        failed=failed(dataset["status"].values),
         allowance=allowance(sweep),
         measured={
             "slack_median": float(np.median(slack)),
