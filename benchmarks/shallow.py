@@ -20,7 +20,7 @@ from jaxflow import theory
 from jaxflow.dynamics.status import failed
 from jaxflow.networks.activations import ReLU
 from jaxflow.papers.jin2023 import LAWS
-from jaxflow.papers.settings.wide_networks import distances, line, points, square
+from jaxflow.papers.settings.wide_networks import ends, line, points, rms, square
 from jaxflow.sweeps.summary import exponent
 
 SEEDS = 20
@@ -46,7 +46,7 @@ def exponents(widths: Any, seeds: int) -> list[dict[str, Any]]:
     raw, plane = line(), square()
 
     def add(name: str, law: Any, data: Any, reference: Any) -> None:
-        values = distances(law, data, reference, widths, seeds)
+        values = rms(ends(law, data, widths, seeds) - reference(points(data)))
         rows.append({"name": name, **fit(widths, values)})
 
     for name, law in LAWS.items():

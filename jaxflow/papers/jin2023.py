@@ -1,9 +1,9 @@
 """Jin and Montufar: wide shallow networks learn splines of least weighted curvature."""
 
 import dataclasses
-import functools
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -13,64 +13,174 @@ import xarray as xr
 from jaxtyping import Array
 from scipy.optimize import brentq
 
-from ..claims.agreement import relative
-from ..claims.base import Evidence
-from ..claims.decide import near
-from ..claims.gather import at_least, at_most, failed, power
-from ..claims.kinds import Made
+from ..claims import Evidence, Paper, at_least, at_most, finished, once, power, presets
+from ..claims.evidence import failed
 from ..data import Regression
 from ..dynamics import gradient_descent, until
 from ..dynamics.measure import Measure
 from ..dynamics.view import View
 from ..measures import Predictions
+from ..networks import ShallowNetwork
 from ..networks.activations import LeakyReLU, ReLU, Swish, Tanh
 from ..networks.init import Normal, Shallow, Sphere, Uniform
-from ..sweeps import Sweep, run
+from ..sweeps import Sweep
 from ..theory import LinearizedFlow, adjusted, network_limit, polyharmonic, spline, tangent_kernel
-from .settings.wide_networks import SEEDS, WIDTHS, cloud, distances, line, points, square
+from .settings.agreement import relative
+from .settings.wide_networks import cloud, ends, line, points, rms, square
 
-SOURCE = "Jin and Montufar (JMLR 2023)"
+paper = Paper("jin2023", "Jin and Montufar (JMLR 2023)", provenance="second-hand")
 TOLERANCE = 0.08  # of exponents
 LAWS = {
     "sign": Shallow(weights=Sphere(), biases=Uniform(2.0), output_only=True),
     "uniform": Shallow(weights=Uniform(1.0), biases=Uniform(2.0), output_only=True),
     "gaussian": Shallow(weights=Normal(1.0), biases=Normal(1.0), output_only=True),
 }
+TRAINED = Shallow(weights=Sphere())  # all layers
 
 
-@functools.cache
-def to_spline(preset: str, law: str, penalty: str) -> np.ndarray:
-    """Distances to the spline of the penalty of another law, or the same: (widths, seeds)."""
+# All layers trained
+
+
+class Movement(Measure):
+    """How far the weights have moved, as MOVEMENTS names it."""
+
+    name: ClassVar[str] = "movement"
+    dims: ClassVar[tuple[str, ...]] = ("what",)
+
+    def finish(self, ts: Any, saved: Any, last: View, fixed: Any) -> Array:
+        a, b = last.initial, last.network
+        hidden = jnp.sqrt(jnp.sum((a.W - b.W) ** 2) + jnp.sum((a.b - b.b) ** 2))
+        live = a.scale > 0
+        size = jnp.sqrt(jnp.sum(live[:, None] * a.W**2) + jnp.sum(live * a.b**2))
+        return jnp.stack([hidden, jnp.linalg.norm(a.V - b.V), hidden / size])
+
+
+MOVEMENTS = {  # what moves; parametrization; exponent. W includes the biases
+    "hidden": ("||W(inf) - W(0)||", "standard", -1.0),
+    "output": ("||V(inf) - V(0)||", "standard", -0.5),
+    "ntk": ("||W(inf) - W(0)|| / ||W(0)||", "ntk", -0.5),
+}
+
+
+class Training(NamedTuple):
+    """Widths; seeds in each parametrization; and the tolerance of exponents."""
+
+    widths: tuple[int, ...]
+    ntk: int  # these flows take longer, and differ less
+    standard: int
+    tolerance: float
+
+
+TRAINING = presets(
+    quick=Training((128, 181, 256, 512, 724, 1024), 6, 48, 0.15),
+    paper=Training(tuple(320 * 2**k for k in range(7)), 20, 100, TOLERANCE),
+    large=Training(tuple(320 * 2**k for k in range(9)), 50, 200, TOLERANCE),
+)
+
+
+@once
+def trained(training: Training, parametrization: Any) -> xr.Dataset:
+    """All layers trained by the flow, at several widths."""
+    law = dataclasses.replace(TRAINED, parametrization=parametrization)
+    sweep = Sweep(
+        adjusted(law, line()),
+        law,
+        widths=training.widths,
+        seeds=training.ntk if parametrization == "ntk" else training.standard,
+        until=until.loss_ratio(1e-10),
+        measures=[Movement(), Predictions(points(line()))],
+        rtol=1e-6,
+    )
+    return finished(sweep)
+
+
+def in_width(found: xr.Dataset, values: Any, predicted: float, tolerance: float) -> Evidence:
+    """The exponent in the width of what a sweep of trained networks gave."""
+    fields = {"dataset": found, "failed": failed(found)}
+    return power("exponent", found.width.values, values, predicted, tolerance, **fields)
+
+
+@paper.claim(
+    "||f_h - g*|| ~ h^({predicted:g}), all layers trained",
+    source="theorem 1",
+    hypotheses="f_h is a trained network of h units, and g* the spline of theorem 1; standard "
+    "parametrization; f = 0 at the start",
+    settings=TRAINING,
+    mutant={"predicted": -1.0},
+)
+def flow(training: Training, predicted: float = -0.5) -> Evidence:
+    """The exponent of the distance to the spline."""
+    found = trained(training, "standard")
+    expected = spline(adjusted(TRAINED, line()), TRAINED)(points(line()))
+    values = rms(found.predictions.values - expected)
+    return in_width(found, values, predicted, training.tolerance)
+
+
+@paper.claim(
+    lambda what, predicted, **_: f"{MOVEMENTS[what][0]} ~ h^({predicted:g})",
+    name="movement_{what}",
+    each=[
+        {"what": what, "parametrization": how, "predicted": predicted}
+        for what, (_, how, predicted) in MOVEMENTS.items()
+    ],
+    source="derived",
+    provenance="derived",
+    hypotheses="all layers of a network of h units trained, hidden weights and biases W, output "
+    "weights V; {parametrization} parametrization; f = 0 at the start",
+    settings=TRAINING,
+    run=trained,
+    mutant=lambda predicted, **_: {"predicted": predicted - 0.5},
+)
+def movement(
+    found: xr.Dataset, setting: Training, what: str, parametrization: str, predicted: float
+) -> Evidence:
+    """The exponent of a movement."""
+    values = found.movement.isel(what=list(MOVEMENTS).index(what)).transpose("width", "seed")
+    return in_width(found, values.values, predicted, setting.tolerance)
+
+
+# The output layer trained
+
+Wide = tuple[tuple[int, ...], int]
+WIDE = presets(  # widths and seeds
+    quick=(tuple(320 * 2**k for k in range(6)), 128),
+    paper=(tuple(40 * 2**k for k in range(10)), 100),
+    large=(tuple(40 * 2**k for k in range(12)), 400),
+)
+OUTPUT = "f_h is a network of h units whose output layer is trained; f = 0 at the start"
+
+
+def exponent(wide: Wide, gap: np.ndarray, predicted: float) -> Evidence:
+    """The exponent in the width of the distance, of gaps of shape (widths, seeds, points, 1)."""
+    values = rms(gap)
+    measured = {"rms_widest": float(np.median(values[-1]))}
+    fields = {"measured": measured, "trials": "networks"}
+    return power("exponent", wide[0], values, predicted, TOLERANCE, **fields)
+
+
+def on_the_line(wide: Wide, law: str) -> np.ndarray:
+    """Predictions of trained networks, on the line's data without their affine part."""
+    return ends(LAWS[law], adjusted(LAWS[law], line()), *wide)
+
+
+@paper.claim(
+    lambda law, penalty: (
+        "||f_h - g*|| ~ h^(-1/2), g* = argmin int g''^2 / "
+        f"{'zeta' if law == penalty else f'the zeta of {penalty} laws'}, "
+        "g(x_j) = y_j - u x_j - v"
+    ),
+    name="spline_{law}",
+    each=[{"law": law, "penalty": law} for law in LAWS],
+    source="theorem 1",
+    hypotheses=f"{OUTPUT}; {{law}} laws",
+    settings=WIDE,
+    run=on_the_line,
+    mutant=lambda law, penalty: {"penalty": "uniform" if law == "gaussian" else "gaussian"},
+)
+def to_spline(found: np.ndarray, setting: Wide, law: str, penalty: str) -> Evidence:
+    """Distances to the spline of the law's penalty, or of that of another law."""
     data = adjusted(LAWS[law], line())
-    return distances(LAWS[law], data, spline(data, LAWS[penalty]), WIDTHS[preset], SEEDS[preset])
-
-
-def exponent(preset: str, values: np.ndarray, predicted: float) -> Evidence:
-    """The exponent in the width of these distances."""
-    return power(
-        "exponent",
-        WIDTHS[preset],
-        values,
-        predicted,
-        TOLERANCE,
-        measured={"rms_widest": float(np.median(values[-1]))},
-        trials="networks",
-    )
-
-
-def _spline(law: str, penalty: str, **variants: Any) -> Made:
-    of = "zeta" if law == penalty else f"the zeta of {penalty} laws"
-    return Made(
-        f"jin2023.spline_{law}",
-        f"||f_h - g*|| ~ h^(-1/2), g* = argmin int g''^2 / {of}, g(x_j) = y_j - u x_j - v",
-        plan=lambda preset: preset,
-        look=lambda preset: exponent(preset, to_spline(preset, law, penalty), -0.5),
-        rule=near,
-        source=f"{SOURCE}, theorem 1",
-        provenance="second-hand",
-        hypotheses=f"{law} laws; the output layer is trained; f = 0 at the start",
-        **variants,
-    )
+    return exponent(setting, found - spline(data, LAWS[penalty])(points(data)), -0.5)
 
 
 ACTIVATIONS: dict[str, Any] = {
@@ -82,256 +192,126 @@ ACTIVATIONS: dict[str, Any] = {
 }
 
 
-@functools.cache
-def to_kernel(preset: str, activation: str) -> np.ndarray:
-    """Distances to the interpolant of the infinite-width kernel, on data as they are."""
+def from_kernel(wide: Wide, activation: str) -> np.ndarray:
+    """Gaps from the interpolant of the infinite-width kernel, on the line's data as they are."""
     law = dataclasses.replace(LAWS["uniform"], activation=ACTIVATIONS[activation])
-    return distances(law, line(), network_limit(law, line()), WIDTHS[preset], SEEDS[preset])
+    return ends(law, line(), *wide) - network_limit(law, line())(points(line()))
 
 
-def _kernel(activation: str, predicted: float = -0.5, **variants: Any) -> Made:
-    return Made(
-        f"jin2023.kernel_{activation}",
-        f"||f_h - K(., X) K(X, X)^-1 y|| ~ h^({predicted:g})",
-        plan=lambda preset: preset,
-        look=lambda preset: exponent(preset, to_kernel(preset, activation), predicted),
-        rule=near,
-        source=f"{SOURCE}, theorems 1 and 4; the kernel derived",
-        provenance="derived",
-        hypotheses=f"{activation} units; the output layer is trained; f = 0 at the start",
-        **variants,
-    )
+@paper.claim(
+    "||f_h - K(., X) K(X, X)^-1 y|| ~ h^({predicted:g})",
+    name="kernel_{activation}",
+    each=[{"activation": activation} for activation in ACTIVATIONS],
+    source="theorems 1 and 4; the kernel K derived",
+    provenance="derived",
+    hypotheses=f"{OUTPUT}; {{activation}} units",
+    settings=WIDE,
+    run=from_kernel,
+    mutant={"predicted": -1.0},
+)
+def to_kernel(gap: np.ndarray, setting: Wide, activation: str, predicted: float = -0.5) -> Evidence:
+    """Distances to the interpolant of the infinite-width kernel."""
+    return exponent(setting, gap, predicted)
 
 
-@functools.cache
-def to_polyharmonic(preset: str, features: int) -> np.ndarray:
+def from_polyharmonic(wide: Wide, features: int) -> np.ndarray:
+    """Gaps from the polyharmonic spline."""
+    data = adjusted(LAWS["sign"], square() if features == 2 else cloud(features))
+    return ends(LAWS["sign"], data, *wide) - polyharmonic(data)(points(data))
+
+
+@paper.claim(
+    "||f_h - g*|| ~ h^({predicted:g}), g* = sum c_j |x - x_j|^3 + affine, "
+    "g(x_j) = y_j - <u, x_j> - v",
+    name="polyharmonic_{features}d",
+    each=[{"features": 2}, {"features": 3}],
+    source="theorem 5",
+    hypotheses=f"{OUTPUT}; uniform directions, and biases that reach all samples",
+    settings=WIDE,
+    run=from_polyharmonic,
+    mutant={"predicted": -1.0},
+)
+def to_polyharmonic(
+    gap: np.ndarray, setting: Wide, features: int, predicted: float = -0.5
+) -> Evidence:
     """Distances to the polyharmonic spline."""
-    law = LAWS["sign"]
-    data = adjusted(law, square() if features == 2 else cloud(features))
-    return distances(law, data, polyharmonic(data), WIDTHS[preset], SEEDS[preset])
+    return exponent(setting, gap, predicted)
 
 
-def _polyharmonic(features: int, predicted: float = -0.5, **variants: Any) -> Made:
-    return Made(
-        f"jin2023.polyharmonic_{features}d",
-        f"||f_h - g*|| ~ h^({predicted:g}), g* = sum c_j |x - x_j|^3 + affine, "
-        "g(x_j) = y_j - <u, x_j> - v",
-        plan=lambda preset: preset,
-        look=lambda preset: exponent(preset, to_polyharmonic(preset, features), predicted),
-        rule=near,
-        source=f"{SOURCE}, theorem 5",
-        provenance="second-hand",
-        hypotheses="uniform directions and biases that reach all samples; the output layer trained",
-        **variants,
-    )
-
-
-def filter_gap() -> float:
-    """`max 1/(1 + x) - exp(-x)`: of the flow's filter from that of ridge regression."""
-    x = brentq(lambda x: np.exp(x) - (1 + x) ** 2, 2, 3)  # where its derivative is zero
-    return float(1 / (1 + x) - np.exp(-x))
+@eqx.filter_jit
+def drawn(law: Shallow, key: Any, width: int) -> ShallowNetwork:
+    """A network of the law, by one compiled program for all keys."""
+    return law(key, line(), width=width)
 
 
 @jax.jit
-def _followed(network: Any, data: Regression, ts: Array) -> Array:
-    flow = LinearizedFlow(network, data)
-    return jax.vmap(lambda t: flow(data.X, t)[:, 0])(ts)
+def followed(network: Any, data: Regression, ts: Array) -> Array:
+    """The predictions at the samples, at times t."""
+    linearized = LinearizedFlow(network, data)
+    return jax.vmap(lambda t: linearized(data.X, t)[:, 0])(ts)
 
 
-@functools.cache
-def filters(preset: str) -> np.ndarray:
+def filters(seeds: int) -> np.ndarray:
     """The bound over the gap, for networks, times, and targets: one mode each, and of all modes."""
-    law, ratios = LAWS["uniform"], []
-    for seed in range({"quick": 4, "paper": 16}.get(preset, 64)):
-        network = law(jr.key(seed), line(), width=1000)
-        K = np.asarray(tangent_kernel(network, line()))
+    # max 1/(1 + x) - exp(-x), where its derivative is zero.
+    x = brentq(lambda x: np.exp(x) - (1 + x) ** 2, 2, 3)
+    largest, ratios = 1 / (1 + x) - np.exp(-x), []
+    for seed in range(seeds):
+        network = drawn(LAWS["uniform"], jr.key(seed), 1000)
+        K = np.asarray(eqx.filter_jit(tangent_kernel)(network, line()))
         levels, basis = np.linalg.eigh(K)
         ts = np.geomspace(0.1 / levels[-1], 100 / levels[0], 193)
-        ts = np.sort(np.concatenate([ts, 2.5128624 / levels]))  # where the filters differ most
+        ts = np.sort(np.concatenate([ts, x / levels]))  # where the filters differ most
         for y in (*basis.T, np.asarray(line().Y)[:, 0]):
-            found = np.asarray(_followed(network, Regression(line().X, y), jnp.asarray(ts)))
+            found = np.asarray(followed(network, Regression(line().X, y), jnp.asarray(ts)))
             for t, f in zip(ts, found, strict=True):
                 gap = np.linalg.norm(f - K @ np.linalg.solve(K + np.eye(len(y)) / t, y))
-                ratios.append(filter_gap() * np.linalg.norm(y) / max(float(gap), 1e-300))
+                ratios.append(largest * np.linalg.norm(y) / max(float(gap), 1e-300))
     return np.asarray(ratios)
 
 
-def _filter(times: float = 1.0, **variants: Any) -> Made:
-    scale = "" if times == 1 else f"{times:g} * "
-    return Made(
-        "jin2023.trajectory",
-        f"||f_t(X) - K (K + I/t)^-1 y|| <= {scale}0.20363 ||y||",
-        plan=lambda preset: preset,
-        look=lambda preset: at_least(
-            "bound_over_gap", filters(preset), 1 / times, allowance=1e-9, trials="times"
-        ),
-        source=f"{SOURCE}, section 4; the constant, max 1/(1 + x) - exp(-x), derived",
-        provenance="derived",
-        hypotheses="the output layer is trained; f = 0 at the start",
-        **variants,
-    )
+@paper.claim(
+    "||f_t(X) - K (K + I/t)^-1 y|| <= {factor:times}0.20363 ||y||",
+    source="section 4; the constant, max 1/(1 + x) - exp(-x), derived",
+    provenance="derived",
+    hypotheses="K is the tangent kernel; the output layer is trained; f = 0 at the start",
+    settings=presets(quick=4, paper=16, large=64),
+    run=filters,
+    mutant={"factor": 1 / 1.05},
+)
+def trajectory(ratios: np.ndarray, factor: float = 1.0) -> Evidence:
+    """The flow's filter against that of ridge regression, at the same times."""
+    return at_least("bound_over_gap", ratios, 1 / factor, allowance=1e-9, trials="times")
 
 
-def descended(preset: str, adaptive: bool) -> Evidence:
+OPTIMIZERS: dict[str, Any] = {"SGD": optax.sgd, "Adam": optax.adam}
+
+
+@paper.claim(
+    "{optimizer} on minibatches ends where the gradient flow ends",
+    source="section 3",
+    hypotheses="the output layer is trained, to zero loss",
+    settings=presets(quick=(2, 100_000), paper=(8, 400_000), large=(16, 400_000)),
+    mutant={"optimizer": "Adam"},
+)
+def sgd(sizes: tuple[int, int], optimizer: str = "SGD") -> Evidence:
     """Where minibatch descent ends, against where the flow ends."""
-    law, at, distances = LAWS["sign"], points(line()), []
-    for seed in range({"quick": 2, "paper": 8}.get(preset, 16)):
-        network = law(jr.key(seed), line(), width=200)
-        flow = LinearizedFlow(network, line())
+    seeds, steps = sizes
+    at, distances = jnp.asarray(points(line())), []
+    for seed in range(seeds):
+        network = drawn(LAWS["sign"], jr.key(seed), 200)
+        linearized = LinearizedFlow(network, line())
         end = gradient_descent(
             network,
             line(),
-            optax.adam if adaptive else optax.sgd,
-            learning_rate=1e-3 if adaptive else 0.2 / float(flow.levels[-1]),
-            steps={"quick": 100_000}.get(preset, 400_000),
+            OPTIMIZERS[optimizer],
+            learning_rate=1e-3 if optimizer == "Adam" else 0.2 / float(linearized.levels[-1]),
+            steps=steps,
             batch=2,
             key=jr.key(seed),
             until=until.loss_ratio(1e-12),
             saves=8,
         )
-        found = np.asarray(jax.vmap(end.network)(jnp.asarray(at)))
-        distances.append(relative(found, np.asarray(flow(jnp.asarray(at)))))
+        found = np.asarray(jax.vmap(end.network)(at))
+        distances.append(relative(found, np.asarray(linearized(at))))
     return at_most("relative_distance", distances, 1e-4, trials="networks")
-
-
-def _descent(adaptive: bool = False, **variants: Any) -> Made:
-    name = "Adam" if adaptive else "SGD"
-    return Made(
-        "jin2023.sgd",
-        f"{name} on minibatches ends where the gradient flow ends",
-        plan=lambda preset: preset,
-        look=lambda preset: descended(preset, adaptive),
-        source=f"{SOURCE}, section 3",
-        provenance="second-hand",
-        hypotheses="the output layer is trained, to zero loss",
-        **variants,
-    )
-
-
-class Movement(Measure):
-    """`||W(T) - W(0)||`, biases with it, and `||V(T) - V(0)||`, each also over its start."""
-
-    name: ClassVar[str] = "movement"
-    dims: ClassVar[tuple[str, ...]] = ("what",)
-
-    def finish(self, ts: Any, saved: Any, last: View, fixed: Any) -> Array:
-        a, b = last.initial, last.network
-        hidden = jnp.sqrt(jnp.sum((a.W - b.W) ** 2) + jnp.sum((a.b - b.b) ** 2))
-        live = a.scale > 0
-        size = jnp.sqrt(jnp.sum(live[:, None] * a.W**2) + jnp.sum(live * a.b**2))
-        output = jnp.linalg.norm(a.V - b.V)
-        return jnp.stack(
-            [hidden, output, hidden / size, output / jnp.linalg.norm(live[None] * a.V)]
-        )
-
-
-TRAINED = {
-    "quick": (128, 181, 256, 512, 724, 1024),
-    "paper": tuple(320 * 2**k for k in range(7)),
-    "large": tuple(320 * 2**k for k in range(9)),
-}
-COARSE = {"quick": 0.15}  # the tolerance of exponents that vary a lot between starts
-
-
-@functools.cache
-def trained(preset: str, parametrization: Any) -> xr.Dataset:
-    """All layers trained by the flow, at several widths."""
-    law = Shallow(weights=Sphere(), parametrization=parametrization)
-    # In the NTK parametrization flows take longer, and differ less.
-    few, many = {"quick": (6, 48), "paper": (20, 100)}.get(preset, (50, 200))
-    return run(
-        Sweep(
-            adjusted(law, line()),
-            law,
-            widths=TRAINED[preset],
-            seeds=few if parametrization == "ntk" else many,
-            until=until.loss_ratio(1e-10),
-            measures=[Movement(), Predictions(points(line()))],
-            rtol=1e-6,
-        )
-    )
-
-
-MOVED = {
-    "hidden": ("standard", 0, -1.0, "||W(inf) - W(0)||"),
-    "output": ("standard", 1, -0.5, "||V(inf) - V(0)||"),
-    "ntk": ("ntk", 2, -0.5, "||W(inf) - W(0)|| / ||W(0)||"),
-}
-
-
-def moved(preset: str, which: str, shift: float) -> Evidence:
-    """The exponent of a movement in the width."""
-    parametrization, index, predicted, _ = MOVED[which]
-    found = trained(preset, parametrization)
-    return power(
-        "exponent",
-        found.width.values,
-        found.movement.isel(what=index).transpose("width", "seed").values,
-        predicted + shift,
-        COARSE.get(preset, TOLERANCE),
-        dataset=found,
-        failed=failed(found),
-        trials="trajectories",
-    )
-
-
-def _moved(which: str, shift: float = 0.0, **variants: Any) -> Made:
-    parametrization, _, predicted, what = MOVED[which]
-    return Made(
-        f"jin2023.movement_{which}",
-        f"{what} ~ h^({predicted + shift:g})",
-        plan=lambda preset: preset,
-        look=lambda preset: moved(preset, which, shift),
-        rule=near,
-        source=f"derived, for {SOURCE}",
-        provenance="derived",
-        hypotheses=f"all layers trained, {parametrization} parametrization; f = 0 at the start",
-        **variants,
-    )
-
-
-def flowed(preset: str, predicted: float) -> Evidence:
-    """The exponent of the distance to the spline, all layers trained."""
-    found = trained(preset, "standard")
-    law = Shallow(weights=Sphere())
-    data = adjusted(law, line())
-    gap = found.predictions.values - spline(data, law)(points(line()))
-    return power(
-        "exponent",
-        found.width.values,
-        np.sqrt(np.mean(gap**2, axis=(-2, -1))),
-        predicted,
-        COARSE.get(preset, TOLERANCE),
-        dataset=found,
-        failed=failed(found),
-        trials="trajectories",
-    )
-
-
-def _flow(predicted: float = -0.5, **variants: Any) -> Made:
-    return Made(
-        "jin2023.flow",
-        f"||f_h - g*|| ~ h^({predicted:g}), all layers trained",
-        plan=lambda preset: preset,
-        look=lambda preset: flowed(preset, predicted),
-        rule=near,
-        source=f"{SOURCE}, theorem 1",
-        provenance="second-hand",
-        hypotheses="standard parametrization; f = 0 at the start",
-        **variants,
-    )
-
-
-OTHER = {"sign": "gaussian", "uniform": "gaussian", "gaussian": "uniform"}
-CLAIMS = (
-    *(
-        _spline(law, law, mutant=_spline(law, OTHER[law]), control=_spline(law, law))
-        for law in LAWS
-    ),
-    *(_kernel(name, mutant=_kernel(name, -1.0), control=_kernel("relu")) for name in ACTIVATIONS),
-    *(_polyharmonic(d, mutant=_polyharmonic(d, -1.0), control=_polyharmonic(d)) for d in (2, 3)),
-    _filter(mutant=_filter(1 / 1.05), control=_filter(1.05)),
-    _descent(mutant=_descent(adaptive=True), control=_descent()),
-    *(_moved(name, mutant=_moved(name, -0.5), control=_moved(name)) for name in MOVED),
-    _flow(mutant=_flow(-1.0), control=_flow()),
-)

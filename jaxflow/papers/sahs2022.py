@@ -1,18 +1,16 @@
 """Sahs et al.: shallow univariate ReLU networks as splines."""
 
-import functools
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from scipy import stats
 
-from ..claims.base import Evidence
-from ..claims.decide import near
-from ..claims.gather import at_most, number, power
-from ..claims.kinds import Made
+from ..claims import Evidence, Paper, at_most, near, once, power, presets
+from ..data import Regression
 from ..dynamics import Result, gradient_flow, until
 from ..networks import ShallowNetwork
 from ..networks.activations import ReLU
@@ -21,58 +19,64 @@ from ..theory import flat_directions, hessian_product, roughness, sharpness
 from ..theory.wide import breakpoints
 from .settings.wide_networks import line
 
-SOURCE = "Sahs et al. (Frontiers in AI, 2022)"
+paper = Paper("sahs2022", "Sahs et al. (Frontiers in AI, 2022)", provenance="second-hand")
 STD_W, STD_B, STD_V = 0.8, 1.3, 1.0
-NORMAL = Shallow(
-    weights=Normal(STD_W), biases=Normal(STD_B), outputs=Normal(STD_V), antisymmetric=False
+
+
+@eqx.filter_jit
+def drawn(law: Shallow, key: Any, width: int) -> ShallowNetwork:
+    """A network of the law, by one compiled program for all keys."""
+    return law(key, line(), width=width)
+
+
+def units(width: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Breakpoints xi and jumps mu of the slope, of unit scale, of four networks."""
+    weights, biases, outputs = Normal(STD_W), Normal(STD_B), Normal(STD_V)
+    law = Shallow(weights=weights, biases=biases, outputs=outputs, antisymmetric=False)
+    found = [breakpoints(drawn(law, jr.key(seed), width)) for seed in range(4)]
+    return [(np.asarray(unit.xi), np.asarray(unit.mu) * np.sqrt(width)) for unit in found]
+
+
+@paper.claim(
+    lambda scale: (
+        f"xi ~ Cauchy(0, {'' if scale == 1 else f'{scale:g} '}s_b / s_w), and mu given xi ~ "
+        "Laplace(0, s_b s_v s_w / R), R^2 = s_b^2 + s_w^2 xi^2"
+    ),
+    source="theorem 3",
+    hypotheses="a unit bends at xi by mu; weights, biases and outputs are normal, of standard "
+    "deviations s_w, s_b and s_v",
+    settings=presets(quick=100_000, paper=1_000_000, large=4_000_000),
+    run=units,
+    mutant={"scale": 1.1},
 )
-
-
-def densities(preset: str, scale: float) -> Evidence:
-    """Chi-squared of the probability integral transforms of breakpoints and delta-slopes."""
-    width = {"quick": 100_000, "paper": 1_000_000}.get(preset, 4_000_000)
+def density(networks: list[tuple[np.ndarray, np.ndarray]], scale: float = 1.0) -> Evidence:
+    """Chi-squared of the probability integral transforms of breakpoints and slope jumps."""
     bins, worst = 20, []
-    for seed in range(4):
-        found = breakpoints(NORMAL(jr.key(seed), line(), width=width))
-        xi, mu = np.asarray(found.xi), np.asarray(found.mu) * np.sqrt(width)
+    for xi, mu in networks:
         spread = np.sqrt(STD_B**2 + STD_W**2 * xi**2)
         first = stats.cauchy.cdf(xi, scale=scale * STD_B / STD_W)
         second = stats.laplace.cdf(mu, scale=STD_B * STD_V * STD_W / spread)
         counts, *_ = np.histogram2d(first, second, bins=bins, range=[[0, 1], [0, 1]])
-        expected = width / bins**2
-        freedom = bins**2 - 1
+        expected, freedom = len(xi) / bins**2, bins**2 - 1
         chi = np.sum((counts - expected) ** 2) / expected
         worst.append(abs(chi - freedom) / np.sqrt(2 * freedom))
     return at_most("standard_errors", worst, 5.0, trials="networks")
 
 
-def _density(scale: float = 1.0, **variants: Any) -> Made:
-    extra = "" if scale == 1 else f"{scale:g} "
-    return Made(
-        "sahs2022.density",
-        f"xi ~ Cauchy(0, {extra}s_b / s_w), and mu given xi ~ Laplace(0, s_b s_v s_w / R), "
-        "R^2 = s_b^2 + s_w^2 xi^2",
-        plan=lambda preset: preset,
-        look=lambda preset: densities(preset, scale),
-        source=f"{SOURCE}, theorem 3",
-        provenance="second-hand",
-        hypotheses="normal weights, biases and outputs",
-        **variants,
-    )
+SEEDS = presets(quick=8, paper=32, large=128)
+Flown = list[tuple[ShallowNetwork, ShallowNetwork, bool]]
 
 
-@functools.cache
-def flown(preset: str) -> list[tuple[ShallowNetwork, ShallowNetwork, bool]]:
-    """Networks before and after so many steps of their flows, and whether they are at its end.
+@once
+def flown(seeds: int) -> Flown:
+    """Networks before and after 500 steps of their flows, and whether the flow reached its end.
 
-    Where a kink meets a sample and stays there no solver gets on: what has been flown is a flow.
+    Where a kink meets a sample and stays there no solver advances: the flow is followed until then.
     """
-    seeds = {"quick": 8, "paper": 32}.get(preset, 128)
     law = Shallow(weights=Normal(1.0), biases=Normal(1.0), outputs=Normal(1.0), activation=ReLU())
     triples = []
     for seed in range(seeds):
-        network = law(jr.key(seed), line(), width=1024)
-        rule = until.loss_ratio(1e-16)
+        network, rule = drawn(law, jr.key(seed), 1024), until.loss_ratio(1e-16)
         end = gradient_flow(
             network, line(), until=rule, rtol=1e-9, solver="implicit", max_steps=500
         )
@@ -80,109 +84,111 @@ def flown(preset: str) -> list[tuple[ShallowNetwork, ShallowNetwork, bool]]:
     return triples
 
 
-def drifts(preset: str, biases: bool) -> Evidence:
-    """Change of `v^2 - w^2 - b^2` over the flow; without `biases`, of `v^2 - w^2`."""
+@paper.claim(
+    lambda biases: f"v^2 - w^2{' - b^2' if biases else ''} of every unit is constant",
+    source="theorem 2",
+    hypotheses="a unit of weight w, bias b and output weight v, under the gradient flow",
+    settings=SEEDS,
+    run=flown,
+    mutant={"biases": False},
+)
+def invariant(networks: Flown, biases: bool = True) -> Evidence:
+    """The largest change along the flow over the largest invariant."""
     sizes = []
-    for start, end, _ in flown(preset):
-        a, b = breakpoints(start).invariant, breakpoints(end).invariant
-        if not biases:
-            a, b = a + start.b**2, b + end.b**2
-        sizes.append(float(jnp.max(jnp.abs(a - b)) / jnp.max(jnp.abs(a))))
+    for start, end, _ in networks:
+        a, b = (
+            np.asarray(breakpoints(network).invariant)
+            + (0 if biases else np.asarray(network.b) ** 2)
+            for network in (start, end)
+        )
+        sizes.append(np.abs(a - b).max() / np.abs(a).max())
     return at_most("relative_change", sizes, 1e-7, trials="trajectories")
 
 
-def _invariant(biases: bool = True, **variants: Any) -> Made:
-    term = " - b^2" if biases else ""
-    return Made(
-        "sahs2022.invariant",
-        f"v^2 - w^2{term} of every unit is constant",
-        plan=lambda preset: preset,
-        look=lambda preset: drifts(preset, biases),
-        source=f"{SOURCE}, theorem 2",
-        provenance="second-hand",
-        **variants,
+@eqx.filter_jit
+def curvature_ratio(network: ShallowNetwork, data: Regression) -> Any:
+    """The largest `||H d||` over the sharpness, of the rescaling directions d of 32 units."""
+    moved = jax.vmap(lambda d: hessian_product(network, data, d))(
+        flat_directions(network, np.arange(32))
     )
+    return jnp.max(jnp.linalg.norm(moved, axis=1)) / sharpness(network, data)
 
 
-def flatness(preset: str, at_the_end: bool) -> Evidence:
-    """`||H d||` over the sharpness, of some rescaling directions d."""
-    sizes = []
-    for start, end, whole in flown(preset):
-        if not whole:
-            continue
-        network = end if at_the_end else start
-        moved = jax.vmap(functools.partial(hessian_product, network, line()))(
-            flat_directions(network, np.arange(32))
-        )
-        size = jnp.max(jnp.linalg.norm(moved, axis=1)) / sharpness(network, line())
-        sizes.append(float(size))
+@paper.claim(
+    lambda at_the_end: (
+        f"at every {'minimum' if at_the_end else 'start'} the Hessian is zero along (w, b, -v), "
+        "one direction per unit"
+    ),
+    source="section 3.4; derived",
+    provenance="derived",
+    hypotheses="no kink at a sample",
+    settings=SEEDS,
+    run=flown,
+    mutant={"at_the_end": False},
+)
+def flat(networks: Flown, at_the_end: bool = True) -> Evidence:
+    """The curvature along these directions, where the flow has reached a minimum."""
+    sizes = [
+        float(curvature_ratio(end if at_the_end else start, line()))
+        for start, end, whole in networks
+        if whole
+    ]
     return at_most("curvature_over_sharpness", sizes, 1e-7, trials="networks")
 
 
-def _flat(at_the_end: bool = True, **variants: Any) -> Made:
-    where = "every minimum" if at_the_end else "every start"
-    return Made(
-        "sahs2022.flat",
-        f"at {where} the Hessian is zero along (w, b, -v), one direction a unit",
-        plan=lambda preset: preset,
-        look=lambda preset: flatness(preset, at_the_end),
-        source=f"{SOURCE}, section 3.4; derived",
-        provenance="derived",
-        hypotheses="no kink at a sample",
-        **variants,
-    )
+WIDTHS = (64, 256, 1024, 4096, 16384)
 
 
-@functools.cache
-def rough(preset: str, law: str) -> tuple[tuple[int, ...], np.ndarray]:
-    """`sum mu_i^2` at the start, by width and seed."""
-    widths = (64, 256, 1024, 4096, 16384)
-    seeds = {"quick": 1000, "paper": 4000}.get(preset, 16000)
+@eqx.filter_jit
+def roughnesses(keys: Any, width: int) -> dict[str, Any]:
+    """`sum mu_i^2` by seed, of one draw scaled as He's and as Glorot's initialization."""
 
-    def one(key: Any, width: int) -> Any:
+    def one(key: Any) -> dict[str, Any]:
         w_key, v_key = jr.split(key)
-        size = {"He": 2.0, "Glorot": 2 / (1 + width)}[law]
-        w = jnp.sqrt(size) * jr.normal(w_key, (width, 1))
-        v = jnp.sqrt(size if law == "Glorot" else size / width) * jr.normal(v_key, (1, width))
-        return roughness(ShallowNetwork(w, jnp.zeros(width), v))
+        w, v = jr.normal(w_key, (width, 1)), jr.normal(v_key, (1, width))
+        variances = {"He": (2.0, 2.0 / width), "Glorot": (2 / (1 + width), 2 / (1 + width))}
+        return {
+            law: roughness(ShallowNetwork(a**0.5 * w, jnp.zeros(width), b**0.5 * v))
+            for law, (a, b) in variances.items()
+        }
 
-    rows = []
-    for width in widths:
-        keys = jr.split(jr.fold_in(jr.key(3), width), seeds)
-        rows.append(jax.jit(lambda keys, h=width: jax.lax.map(lambda k: one(k, h), keys))(keys))
-    return widths, np.asarray(rows)
+    return jax.lax.map(one, keys)
 
 
-def roughnesses(preset: str, law: str, predicted: float) -> Evidence:
-    """He: the mean, over all widths; Glorot: the exponent of the mean in the width."""
-    widths, values = rough(preset, law)
-    if law == "Glorot":
-        return power("exponent", widths, values, predicted, 0.02, trials="networks")
-    # A mean of means: its standard error from the widths' own.
-    mean = float(values.mean())
-    error = 4 * float(np.sqrt(np.sum(values.var(axis=1, ddof=1)) / values.shape[1])) / len(widths)
-    return number("mean", mean, (mean - error, mean + error), predicted, 0.1, trials="networks")
+@once
+def rough(seeds: int) -> dict[str, np.ndarray]:
+    """`sum mu_i^2` at the start, by law: (widths, seeds)."""
+    every = [roughnesses(jr.split(jr.fold_in(jr.key(3), h), seeds), h) for h in WIDTHS]
+    return {law: np.stack([np.asarray(found[law]) for found in every]) for law in every[0]}
 
 
-def _rough(law: str, predicted: float, **variants: Any) -> Made:
-    said = f"E sum mu_i^2 = {predicted:g}" if law == "He" else f"E sum mu_i^2 ~ h^({predicted:g})"
-    return Made(
-        f"sahs2022.roughness_{law.lower()}",
-        said,
-        plan=lambda preset: preset,
-        look=lambda preset: roughnesses(preset, law, predicted),
-        rule=near,
-        source=f"{SOURCE}, section 3",
-        provenance="second-hand",
-        hypotheses=f"{law}'s initialization of one input and one output",
-        **variants,
-    )
+DRAWS = presets(quick=1000, paper=4000, large=16000)  # networks per width
 
 
-CLAIMS = (
-    _density(mutant=_density(1.1), control=_density()),
-    _invariant(mutant=_invariant(biases=False), control=_invariant()),
-    _flat(mutant=_flat(at_the_end=False), control=_flat()),
-    _rough("He", 4.0, mutant=_rough("He", 2.0), control=_rough("He", 4.0)),
-    _rough("Glorot", -1.0, mutant=_rough("Glorot", 0.0), control=_rough("Glorot", -1.0)),
+@paper.claim(
+    "E sum mu_i^2 = {predicted:g}",
+    source="section 3",
+    hypotheses="unit i bends by mu_i; He's initialization of one input and one output",
+    settings=DRAWS,
+    run=rough,
+    mutant={"predicted": 2.0},
 )
+def roughness_he(found: dict[str, np.ndarray], predicted: float = 4.0) -> Evidence:
+    """The mean over all widths; its standard error is that of a mean of the widths' means."""
+    values = found["He"]
+    mean = float(values.mean())
+    error = 4 * float(np.sqrt(np.sum(values.var(axis=1, ddof=1)) / values.shape[1])) / len(WIDTHS)
+    return near("mean", mean, (mean - error, mean + error), predicted, 0.1, trials="networks")
+
+
+@paper.claim(
+    "E sum mu_i^2 ~ h^({predicted:g})",
+    source="section 3",
+    hypotheses="unit i of h bends by mu_i; Glorot's initialization of one input and one output",
+    settings=DRAWS,
+    run=rough,
+    mutant={"predicted": 0.0},
+)
+def roughness_glorot(found: dict[str, np.ndarray], predicted: float = -1.0) -> Evidence:
+    """The exponent of the mean in the width h."""
+    return power("exponent", WIDTHS, found["Glorot"], predicted, 0.02, trials="networks")

@@ -59,8 +59,15 @@ class Shallow(Initialization):
         return {"room": 2 ** (power if power > 12 else 2 * math.ceil(power / 2))}
 
     def __call__(
-        self, key: PRNGKeyArray, data: Regression, *, width: Any, room: int | None = None
+        self,
+        key: PRNGKeyArray,
+        data: Regression,
+        *,
+        width: Any,
+        room: int | None = None,
+        first: Any = 0,
     ) -> ShallowNetwork:
+        # Of the units `first, ..., first + room - 1` those below `width` have a scale.
         h = whole(width, 1, "") if room is None else width
         D, m, dtype, units = data.features, data.outputs, data.X.dtype, room or h
 
@@ -69,9 +76,10 @@ class Shallow(Initialization):
             bias, outs = self.biases.sample(b, (), dtype), self.outputs.sample(c, (m,), dtype)
             return self.weights.vectors(a, D, dtype), bias, outs
 
-        W, b, v = jax.vmap(unit)(jnp.arange(units))
+        numbers = first + jnp.arange(units)
+        W, b, v = jax.vmap(unit)(numbers)
         V, h = v.T, jnp.asarray(h, dtype)
-        there = (jnp.arange(units, dtype=dtype) < h).astype(dtype)
+        there = (numbers < h).astype(dtype)
         if self.parametrization == "standard":
             V, scale = V / jnp.sqrt(h), there
         else:
