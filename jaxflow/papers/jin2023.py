@@ -20,13 +20,12 @@ from ..dynamics import gradient_descent, until
 from ..dynamics.measure import Measure
 from ..dynamics.view import View
 from ..measures import Predictions
-from ..networks import ShallowNetwork
 from ..networks.activations import LeakyReLU, ReLU, Swish, Tanh
 from ..networks.init import Normal, Shallow, Sphere, Uniform
 from ..sweeps import Sweep
 from ..theory import LinearizedFlow, adjusted, network_limit, polyharmonic, spline, tangent_kernel
 from .settings.agreement import relative
-from .settings.wide_networks import cloud, ends, line, points, rms, square
+from .settings.wide_networks import cloud, drawn, ends, line, points, rms, square
 
 paper = Paper("jin2023", "Jin and Montufar (JMLR 2023)", provenance="second-hand")
 TOLERANCE = 0.08  # of exponents
@@ -238,12 +237,6 @@ def to_polyharmonic(
     return exponent(setting, gap, predicted)
 
 
-@eqx.filter_jit
-def drawn(law: Shallow, key: Any, width: int) -> ShallowNetwork:
-    """A network of the law, by one compiled program for all keys."""
-    return law(key, line(), width=width)
-
-
 @jax.jit
 def followed(network: Any, data: Regression, ts: Array) -> Array:
     """The predictions at the samples, at times t."""
@@ -257,7 +250,7 @@ def filters(seeds: int) -> np.ndarray:
     x = brentq(lambda x: np.exp(x) - (1 + x) ** 2, 2, 3)
     largest, ratios = 1 / (1 + x) - np.exp(-x), []
     for seed in range(seeds):
-        network = drawn(LAWS["uniform"], jr.key(seed), 1000)
+        network = drawn(LAWS["uniform"], jr.key(seed), line(), 1000)
         K = np.asarray(eqx.filter_jit(tangent_kernel)(network, line()))
         levels, basis = np.linalg.eigh(K)
         ts = np.geomspace(0.1 / levels[-1], 100 / levels[0], 193)
@@ -299,7 +292,7 @@ def sgd(sizes: tuple[int, int], optimizer: str = "SGD") -> Evidence:
     seeds, steps = sizes
     at, distances = jnp.asarray(points(line())), []
     for seed in range(seeds):
-        network = drawn(LAWS["sign"], jr.key(seed), 200)
+        network = drawn(LAWS["sign"], jr.key(seed), line(), 200)
         linearized = LinearizedFlow(network, line())
         end = gradient_descent(
             network,

@@ -17,23 +17,17 @@ from ..networks.activations import ReLU
 from ..networks.init import Normal, Shallow
 from ..theory import flat_directions, hessian_product, roughness, sharpness
 from ..theory.wide import breakpoints
-from .settings.wide_networks import line
+from .settings.wide_networks import drawn, line
 
 paper = Paper("sahs2022", "Sahs et al. (Frontiers in AI, 2022)", provenance="second-hand")
 STD_W, STD_B, STD_V = 0.8, 1.3, 1.0
-
-
-@eqx.filter_jit
-def drawn(law: Shallow, key: Any, width: int) -> ShallowNetwork:
-    """A network of the law, by one compiled program for all keys."""
-    return law(key, line(), width=width)
 
 
 def units(width: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Breakpoints xi and jumps mu of the slope, of unit scale, of four networks."""
     weights, biases, outputs = Normal(STD_W), Normal(STD_B), Normal(STD_V)
     law = Shallow(weights=weights, biases=biases, outputs=outputs, antisymmetric=False)
-    found = [breakpoints(drawn(law, jr.key(seed), width)) for seed in range(4)]
+    found = [breakpoints(drawn(law, jr.key(seed), line(), width)) for seed in range(4)]
     return [(np.asarray(unit.xi), np.asarray(unit.mu) * np.sqrt(width)) for unit in found]
 
 
@@ -76,7 +70,7 @@ def flown(seeds: int) -> Flown:
     law = Shallow(weights=Normal(1.0), biases=Normal(1.0), outputs=Normal(1.0), activation=ReLU())
     triples = []
     for seed in range(seeds):
-        network, rule = drawn(law, jr.key(seed), 1024), until.loss_ratio(1e-16)
+        network, rule = drawn(law, jr.key(seed), line(), 1024), until.loss_ratio(1e-16)
         end = gradient_flow(
             network, line(), until=rule, rtol=1e-9, solver="implicit", max_steps=500
         )

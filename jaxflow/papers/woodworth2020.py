@@ -1,6 +1,5 @@
 """Woodworth et al.: kernel and rich regimes of diagonal linear networks."""
 
-import functools
 import math
 from typing import Any, ClassVar, NamedTuple
 
@@ -27,29 +26,32 @@ from .settings.agreement import relative
 from .settings.sparse_regression import parameter_limit, sparse_regression
 
 paper = Paper("woodworth2020", "Woodworth et al. (COLT 2020)", provenance="read")
-teacher = functools.partial(sparse_regression, noise=0.1)
+
+
+@once
+def problem(seed: int, samples: int, features: int, sparse: int) -> tuple[Regression, np.ndarray]:
+    """Gaussian inputs, a teacher whose r* entries are 1/sqrt(r*), noise 0.1; and the teacher."""
+    key, entry = jr.key(seed), sparse**-0.5
+    return sparse_regression(key, samples, features, sparse, entry=entry, noise=0.1)
 
 
 class Flows(NamedTuple):
-    """Sparse regression of so many samples, features and teacher entries; depths and scales."""
+    """Samples, features and teacher entries of a problem; the depths and scales of its flows."""
 
-    samples: int
-    features: int
-    sparse: int
+    sizes: tuple[int, int, int]
     depths: tuple[float, ...]
     alphas: tuple[float, ...]
 
     @property
     def data(self) -> Regression:
-        """Gaussian inputs, a teacher whose r* entries are 1/sqrt(r*), noise 0.1."""
-        sizes = self.samples, self.features, self.sparse
-        return teacher(jr.key(20), *sizes, entry=self.sparse**-0.5)[0]
+        """The problem."""
+        return problem(20, *self.sizes)[0]
 
 
 FLOWS = presets(
-    quick=Flows(8, 24, 2, (2.0, 3.0, 4.0), (0.1, 1.0, 10.0)),
-    paper=Flows(100, 1000, 5, (2.0, 3.0, 4.0), (0.03, 0.1, 0.3, 1.0, 10.0)),
-    large=Flows(200, 4000, 5, (2.0, 2.5, 3.0, 4.0), (0.01, 0.03, 0.1, 0.3, 1.0, 10.0)),
+    quick=Flows((8, 24, 2), (2.0, 3.0, 4.0), (0.1, 1.0, 10.0)),
+    paper=Flows((100, 1000, 5), (2.0, 3.0, 4.0), (0.03, 0.1, 0.3, 1.0, 10.0)),
+    large=Flows((200, 4000, 5), (2.0, 2.5, 3.0, 4.0), (0.01, 0.03, 0.1, 0.3, 1.0, 10.0)),
 )
 
 
@@ -125,56 +127,44 @@ def path(flows: Flows, start: float = 0.5, rows_scaled: bool = False) -> Evidenc
     return at_most("relative_error", np.concatenate(errors), 1e-9, trials="comparisons")
 
 
-SEEDS = presets(range, quick=8, paper=32, large=128)  # of the problems
-EPSILONS = (0.1, 0.5, 1.0)
+def threshold_statement(regime: str, factor: float) -> str:
+    """The statement about the scale from which on a regime begins."""
+    norm, scale = ("||beta||_1", "the logarithm of its scale of alpha")
+    if regime == "kernel":
+        norm, scale = "||beta||_2^2", "its scale of alpha"
+    times = "its scale of alpha" if factor == 1 else f"{factor:g} times {scale}"
+    return f"{norm} <= (1 + eps) times the least {norm} at {times}"
 
 
 @paper.claim(
-    lambda factor: (
-        "||beta||_1 <= (1 + eps) times the least ||beta||_1 at "
-        f"{'' if factor == 1 else f'{factor:g} times the logarithm of '}its scale of alpha"
-    ),
+    threshold_statement,
+    name="{regime}",
+    each=[{"regime": "rich"}, {"regime": "kernel"}],
     source="theorem 2",
     provenance="memory",
     hypotheses="depth 2",
-    settings=SEEDS,
+    settings=presets(range, quick=8, paper=32, large=128),
     mutant={"factor": 1e-2},
 )
-def rich(seeds: range, factor: float = 1.0) -> Evidence:
-    """`(1 + eps)` of the least l1 norm over that of the limit from a small scale."""
+def threshold(seeds: range, regime: str, factor: float = 1.0) -> Evidence:
+    """`(1 + eps)` of the least norm over that of the limit from the regime's scale, by problem."""
     ratios = []
     for seed in seeds:
         data = problems.gaussian(jr.key(seed), 4, 10, 1)
         least = float(np.abs(least_l1(data)).sum())
-        for eps in EPSILONS:
-            size, exponent = (1 + eps) * least, (2 + eps) / (2 * eps)
-            scale = min(-exponent * math.log(2 * size), -data.features / (eps * least))
-            found = least_potential(MirrorMap(log_alpha=factor * scale), data).beta
-            ratios.append(size / np.abs(found).sum())
-    return at_least("bound_over_norm", ratios, allowance=1e-9, trials="problems")
-
-
-@paper.claim(
-    lambda factor: (
-        "||beta||_2^2 <= (1 + eps) times the least ||beta||_2^2 at "
-        f"{'' if factor == 1 else f'{factor:g} times '}its scale of alpha"
-    ),
-    source="theorem 2",
-    provenance="memory",
-    hypotheses="depth 2",
-    settings=SEEDS,
-    mutant={"factor": 1e-2},
-)
-def kernel(seeds: range, factor: float = 1.0) -> Evidence:
-    """`(1 + eps)` of the least squared l2 norm over that of the limit from a large scale."""
-    ratios = []
-    for seed in seeds:
-        data = problems.gaussian(jr.key(seed), 4, 10, 1)
-        least = float(np.sum(np.asarray(data.min_norm) ** 2))
-        for eps in EPSILONS:
-            scale = math.sqrt(2 * (1 + eps) * (1 + 2 / eps) * math.sqrt(least))
-            found = np.asarray(least_potential(MirrorMap(factor * scale), data).beta)
-            ratios.append((1 + eps) * least / np.sum(found**2))
+        square = float(np.sum(np.asarray(data.min_norm) ** 2))
+        for eps in (0.1, 0.5, 1.0):
+            if regime == "rich":
+                log_size = math.log(2 * (1 + eps) * least)
+                log_alpha = min(-(2 + eps) / (2 * eps) * log_size, -data.features / (eps * least))
+                mirror = MirrorMap(log_alpha=factor * log_alpha)
+                ratio = least / np.abs(least_potential(mirror, data).beta).sum()
+            else:
+                mirror = MirrorMap(
+                    factor * math.sqrt(2 * (1 + eps) * (1 + 2 / eps) * math.sqrt(square))
+                )
+                ratio = square / np.sum(np.asarray(least_potential(mirror, data).beta) ** 2)
+            ratios.append((1 + eps) * float(ratio))
     return at_least("bound_over_norm", ratios, allowance=1e-9, trials="problems")
 
 
@@ -208,8 +198,7 @@ def population_errors(data: Regression, beta: Array, depth: Array) -> Array:
 @once
 def largest_scale(teachers: Teachers, depth: float, samples: int, seed: int) -> float:
     """The largest alpha from which the limit generalizes: population error at most 0.1."""
-    features, sparse = teachers.features, teachers.sparse
-    data, beta = teacher(jr.key(seed), samples, features, sparse, entry=sparse**-0.5)
+    data, beta = problem(seed, samples, teachers.features, teachers.sparse)
     errors = np.asarray(population_errors(data, jnp.asarray(beta), depth))
     bad = np.flatnonzero(errors > 0.1)
     i = bad[0] if len(bad) else len(SCALES)

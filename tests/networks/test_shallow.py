@@ -64,6 +64,9 @@ def test_a_draw_does_not_depend_on_its_room(key):
     np.testing.assert_allclose(jax.vmap(exact)(GRID), jax.vmap(roomy)(GRID), atol=1e-15)
     wider = law(key, LINE, width=40)
     np.testing.assert_array_equal(exact.W[:37], wider.W[:37])
+    part = law(key, LINE, width=37, room=16, first=32)  # units 32 to 47, of which 5 are there
+    np.testing.assert_array_equal(part.W[:5], exact.W[32:37])
+    np.testing.assert_array_equal(part.scale[:16] > 0, np.arange(16) < 5)
     rule = jf.until.loss_ratio(1e-8)
     a = jf.gradient_flow(exact, LINE, until=rule, solver="explicit").check()
     b = jf.gradient_flow(roomy, LINE, until=rule, solver="explicit").check()

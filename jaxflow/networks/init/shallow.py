@@ -31,7 +31,8 @@ class Shallow(Initialization):
     - `activation`, default a ReLU whose kink is rounded off over 1e-3; `output_only`: only v
       moves; `intercept`: an output bias c, zero at the start, which adds 1 to the tangent kernel.
 
-    A unit's draw depends on the key and its number alone, not on the width.
+    A unit's draw depends on the key and its number alone, not on the width. With a `room` the
+    network has the units `first, ..., first + room - 1`, and those from `width` on have scale 0.
 
     **Source:** Jin and Montufar (JMLR 2023), sections 2 and 3.
     """
@@ -67,7 +68,6 @@ class Shallow(Initialization):
         room: int | None = None,
         first: Any = 0,
     ) -> ShallowNetwork:
-        # Of the units `first, ..., first + room - 1` those below `width` have a scale.
         h = whole(width, 1, "") if room is None else width
         D, m, dtype, units = data.features, data.outputs, data.X.dtype, room or h
 

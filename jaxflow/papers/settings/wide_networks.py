@@ -4,13 +4,14 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
 from ...data import Regression
-from ...networks import cross_kernel
+from ...networks import ShallowNetwork, cross_kernel
 from ...networks.init import Shallow
 
 BLOCK = 320  # units drawn at once, whatever the width: one compiled program for all widths
@@ -43,6 +44,12 @@ def points(data: Regression, count: int = 41) -> np.ndarray:
     if data.features == 1:
         return np.linspace(X.min(), X.max(), count)[:, None]
     return np.asarray(jr.dirichlet(jr.key(0), jnp.ones(len(X)), (count,))) @ X
+
+
+@eqx.filter_jit
+def drawn(law: Shallow, key: Any, data: Regression, width: int) -> ShallowNetwork:
+    """A network of the law, by one compiled program for all keys."""
+    return law(key, data, width=width)
 
 
 @jax.jit
