@@ -14,7 +14,6 @@ from jaxtyping import Array
 from scipy.optimize import brentq
 
 from ..claims import Evidence, Paper, at_least, at_most, finished, once, power, presets
-from ..claims.evidence import failed
 from ..data import Regression
 from ..dynamics import gradient_descent, until
 from ..dynamics.measure import Measure
@@ -95,8 +94,7 @@ def trained(training: Training, parametrization: Any) -> xr.Dataset:
 
 def in_width(found: xr.Dataset, values: Any, predicted: float, tolerance: float) -> Evidence:
     """The exponent in the width of what a sweep of trained networks gave."""
-    fields = {"dataset": found, "failed": failed(found)}
-    return power("exponent", found.width.values, values, predicted, tolerance, **fields)
+    return power("exponent", found.width.values, values, predicted, tolerance, dataset=found)
 
 
 @paper.claim(

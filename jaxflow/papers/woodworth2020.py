@@ -12,7 +12,6 @@ from jaxtyping import Array
 
 from .. import data as problems
 from ..claims import Evidence, Paper, at_least, at_most, finished, once, power, presets
-from ..claims.evidence import failed
 from ..data import Regression
 from ..dynamics import gradient_flow, until
 from ..dynamics.measure import Measure
@@ -297,5 +296,4 @@ def width(found: xr.Dataset, alpha: float = 0.5) -> Evidence:
         0.02,
         measured={"change_median": float(found.kernel_change.median())},
         dataset=found,
-        failed=failed(found),
     )
