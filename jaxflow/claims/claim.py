@@ -90,7 +90,8 @@ class Claim:
             found = once(self.run)(setting, **_named(self.run, self.arguments))
         else:
             found = finished(setting, progress) if isinstance(setting, Sweep) else setting
-        more = {"setting": setting} if "setting" in _named(self.judge, {"setting": None}) else {}
+        _, *further = inspect.signature(self.judge).parameters
+        more = {"setting": setting} if "setting" in further else {}
         return self.judge(found, **more, **self.arguments)
 
     def decide(self, evidence: Evidence) -> tuple[bool | None, str]:

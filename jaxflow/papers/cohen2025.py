@@ -1,100 +1,107 @@
-"""Cohen, Damian, Talwalkar, Kolter, Lee: central flows."""
-
-import functools
-from typing import Any
+"""Cohen, Damian, Talwalkar, Kolter, Lee: central flows, which averages of descent follow."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
-from ..claims.base import Evidence
-from ..claims.gather import at_most
-from ..claims.kinds import Made
+from ..claims import Evidence, Paper, at_most, once, presets
 from ..data import Regression
 from ..theory import oscillation
 from .settings.edge_of_stability import (
-    PRESETS,
+    FOLLOWS,
+    MIDPOINTS,
     PROBLEM,
+    RISING,
     SETTLED,
     Setting,
     chebyshev,
     failures,
-    follows,
+    follows as nearer,
     network_of,
     ran,
 )
 
-SOURCE = "Cohen, Damian, Talwalkar, Kolter, Lee (ICLR 2025)"
+paper = Paper(
+    "cohen2025", "Cohen, Damian, Talwalkar, Kolter, Lee (ICLR 2025)", provenance="second-hand"
+)
 
 
-def _follows(model: str = "central flow", **variants: Any) -> Made:
-    plan = PRESETS.__getitem__
-    return follows("cohen2025.follows", f"{SOURCE}, section 3", model, plan, **variants)
+@paper.claim(
+    FOLLOWS,
+    source="section 3",
+    hypotheses=MIDPOINTS,
+    settings=RISING,
+    mutant={"model": "gradient flow"},
+)
+def follows(setting: Setting, model: str = "central flow") -> Evidence:
+    """Descent beside a model of it."""
+    return nearer(setting, model)
 
 
-@functools.cache
-def oscillations(setting: Setting) -> np.ndarray:
-    """Loss, squared gradient and variance predicted along the late central flow.
+@jax.jit
+def _oscillations(weights: Array, data: Regression, rates: Array) -> dict[str, Array]:
+    def one(row: tuple[Array, Array]) -> dict[str, Array]:
+        found = oscillation(network_of(row[0]), data, row[1])
+        return {"loss": found.loss, "gradient": found.gradient, "variance": found.variance}
 
-    Averaged over time: shape (3, rates, seeds).
+    rows = weights.reshape(-1, weights.shape[-1])
+    every = jnp.broadcast_to(rates[:, None, None], weights.shape[:-1]).ravel()
+    found = jax.lax.map(one, (rows, every), batch_size=64)
+    return jax.tree.map(lambda x: x.reshape(weights.shape[:-1]).mean(axis=2), found)
+
+
+@once
+def oscillations(setting: Setting) -> dict[str, np.ndarray]:
+    """Loss, squared gradient and variance predicted along the late half of the central flow.
+
+    Averaged over time: each of shape (rates, seeds).
     """
-
-    @jax.jit
-    def found(weights: Any, data: Regression, rate: Any) -> Any:
-        def one(flat: Any) -> Any:
-            found = oscillation(network_of(flat), data, rate)
-            return jnp.stack([found.loss, found.gradient, found.variance])
-
-        rows = jax.lax.map(one, weights.reshape(-1, weights.shape[-1]))
-        return rows.reshape(*weights.shape[:-1], 3).mean(axis=1)
-
     weights = ran("central flow", setting)["weights"]
-    weights = weights[:, :, weights.shape[2] // 2 :]
-    pairs = zip(jnp.asarray(weights), setting.rates, strict=True)
-    return np.stack([found(w, chebyshev(), rate) for w, rate in pairs]).transpose(2, 0, 1)
+    weights = jnp.asarray(weights[:, :, weights.shape[2] // 2 :])
+    found = _oscillations(weights, chebyshev(), jnp.asarray(setting.rates))
+    return {name: np.asarray(values) for name, values in found.items()}
 
 
-def averaged(setting: Setting, which: int, share: float) -> Evidence:
+def _average(quantity: str, share: float) -> str:
+    seen, added = {
+        "loss": ("L", "tr Sigma / eta"),
+        "gradient": ("||grad L||^2", "4 tr Sigma / eta^2"),
+    }[quantity]
+    times = "" if share == 1 else f"{share:g} * "
+    return f"<{seen}> along descent = {seen} + {times}{added} at the central flow"
+
+
+@paper.claim(
+    _average,
+    name="{quantity}",
+    each=[{"quantity": "loss"}, {"quantity": "gradient"}],
+    source="section 3",
+    hypotheses=f"{PROBLEM}; Sigma is the covariance of the oscillation, <...> the average over the "
+    "last half; to 15 % in the median over networks",
+    settings=presets(
+        quick=SETTLED("quick"),
+        paper=RISING("paper"),
+        large=RISING("large"),
+    ),
+    mutant={"share": 0.0},
+)
+def average(setting: Setting, quantity: str, share: float = 1.0) -> Evidence:
     """Averages along descent over the last half, against those predicted at the central flow.
 
-    Bursts are rare and long: a single network scatters, the median of all does not.
+    Bursts are rare and long: a single network scatters, the median of all does not. A mutant has
+    only a `share` of what the oscillation contributes.
     """
-    descent = ran("descent", setting, dense=True)
-    seen = descent["squares"][..., which].mean(axis=-1)
-    *averages, variance = oscillations(setting)
-    rates = np.asarray(setting.rates)[:, None]
-    # What the oscillation contributes, of which a mutant has only a share.
-    added = variance * (1 / rates if which == 0 else 4 / rates**2)
-    expected = averages[which] - (1 - share) * added
-    error = np.abs(np.median(expected / seen, axis=1) - 1)
+    descent, predicted = ran("descent", setting, dense=True), oscillations(setting)
+    squares = {"loss": descent["log_excess"], "gradient": 2 * descent["log_speed"]}
+    seen = np.exp(squares[quantity]).mean(axis=-1)
+    eta = np.asarray(setting.rates)[:, None]
+    added = predicted["variance"] * {"loss": 1 / eta, "gradient": 4 / eta**2}[quantity]
+    expected = predicted[quantity] - (1 - share) * added
     return at_most(
         "error_of_median_ratio",
-        error,
+        np.abs(np.median(expected / seen, axis=1) - 1),
         0.15,
         trials="step sizes",
         failed=failures(descent).any(axis=1),
     )
-
-
-def _average(which: int, share: float = 1.0, **variants: Any) -> Made:
-    name, seen, added = (
-        ("loss", "L", "tr Sigma / eta"),
-        ("gradient", "||grad L||^2", "4 tr Sigma / eta^2"),
-    )[which]
-    times = "" if share == 1 else f"{share:g} * "
-    return Made(
-        f"cohen2025.{name}",
-        f"<{seen}> along descent = {seen} + {times}{added} at the central flow",
-        plan=lambda preset: (SETTLED if preset == "quick" else PRESETS)[preset],
-        look=lambda setting: averaged(setting, which, share),
-        source=f"{SOURCE}, section 3",
-        provenance="second-hand",
-        hypotheses=f"{PROBLEM}; last half; to 15 % in the median",
-        **variants,
-    )
-
-
-CLAIMS = (
-    _follows(mutant=_follows("gradient flow"), control=_follows()),
-    *(_average(i, mutant=_average(i, 0.0), control=_average(i)) for i in (0, 1)),
-)

@@ -1,7 +1,6 @@
 """Damian, Nichani, Lee: self-stabilization at the edge of stability."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import equinox as eqx
@@ -10,16 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ..claims.base import Evidence
-from ..claims.decide import near
-from ..claims.gather import at_most, power
-from ..claims.kinds import Made
+from ..claims import Evidence, Paper, at_most, once, power, presets
 from ..data import Regression
 from ..dynamics import ConstrainedTrajectory, PredictedDynamics, gradient_descent
 from ..theory import reduced_energy, reduced_step, self_stabilization, spike_height
 from .settings.edge_of_stability import (
-    PRESETS,
+    FOLLOWS,
+    MIDPOINTS,
     PROBLEM,
+    RISING,
     Setting,
     Weights,
     chebyshev,
@@ -28,10 +26,13 @@ from .settings.edge_of_stability import (
     ran,
 )
 
-SOURCE = "Damian, Nichani, Lee (ICLR 2023)"
+paper = Paper("damian2023", "Damian, Nichani, Lee (ICLR 2023)", provenance="second-hand")
 ALPHA, BETA = 1.0, 1.0
 STARTS = np.linspace(0.02, 0.4, 8)  # x over its standard deviation, at y = 0
-RATES = {"quick": 5, "paper": 7, "large": 9}
+TENDS = {
+    "energy": "max |E - E(0)|, E the energy of the map in the limit",
+    "spike": "max y / sqrt(alpha (z - log z - 1)) - 1, z = x(0)^2 beta / (2 alpha)",
+}
 
 
 @jax.jit
@@ -48,46 +49,43 @@ def _orbit(x: Any, y: Any, eta: Any, steps: Any) -> Any:
     return jax.lax.fori_loop(0, steps, advance, (x, y, y, jnp.zeros_like(x)))[2:]
 
 
-def reduced(preset: str, which: str, order: float) -> Evidence:
-    """The order in eta at which the map tends to its limit."""
-    rates = 2e-3 * 0.5 ** np.arange(RATES[preset])
+@once
+def orbits(count: int) -> dict[str, np.ndarray]:
+    """The step sizes, and how far the map is from its limit: arrays (step sizes, orbits)."""
+    rates = 2e-3 * 0.5 ** np.arange(count)
     x = jnp.asarray(STARTS * (2 * ALPHA / BETA) ** 0.5)
     heights = np.asarray([spike_height(float(v), ALPHA, BETA) for v in x])
-    rows = []
-    for eta in rates:
-        top, drift = _orbit(x, jnp.zeros_like(x), eta, int(12 / eta))
-        rows.append(np.asarray(drift) if which == "energy" else np.abs(top / heights - 1))
+    found = [_orbit(x, jnp.zeros_like(x), eta, int(12 / eta)) for eta in rates]
+    tops, drifts = (np.asarray(rows) for rows in zip(*found, strict=True))
+    return {"rates": rates, "energy": drifts, "spike": np.abs(tops / heights - 1)}
+
+
+@paper.claim(
+    lambda quantity, order: (
+        f"{TENDS[quantity]} ~ eta^{order:g} along x -> -(1 + eta y) x, "
+        "y -> y + eta (alpha - beta x^2 / 2)"
+    ),
+    name="{quantity}",
+    each=[{"quantity": "energy"}, {"quantity": "spike"}],
+    source="section 4; the order derived",
+    provenance="derived",
+    hypotheses="from y = 0 over one spike and the next",
+    settings=presets(quick=5, paper=7, large=9),
+    run=orbits,
+    mutant={"order": 2.0},
+)
+def reduced(found: dict[str, np.ndarray], quantity: str, order: float = 1.0) -> Evidence:
+    """The order in eta at which the map tends to its limit."""
     # Each orbit has a size of its own, which says nothing about the order.
-    values = np.asarray(rows) / np.exp(np.mean(np.log(rows), axis=0))
-    return power("order", rates, values, order, 0.1, trials="orbits")
-
-
-def _reduced(which: str, order: float = 1.0, **variants: Any) -> Made:
-    what = "max |E - E(0)|" if which == "energy" else "max y / sqrt(alpha (z - log z - 1)) - 1"
-    return Made(
-        f"damian2023.{which}",
-        f"{what} ~ eta^{order:g} along x -> -(1 + eta y) x, y -> y + eta (alpha - beta x^2 / 2)",
-        plan=lambda preset: preset,
-        look=lambda preset: reduced(preset, which, order),
-        rule=near,
-        source=f"{SOURCE}, section 4; the order derived",
-        provenance="derived",
-        hypotheses="from y = 0 over one spike and the next",
-        **variants,
-    )
-
-
-def far(preset: str) -> Setting:
-    """The larger steps: a flow that hardly gets beyond the edge is hardly farther away."""
-    setting = PRESETS[preset]
-    return dataclasses.replace(setting, rates=setting.rates[-2:])
-
-
-def _constrained(model: str = "constrained trajectory", **variants: Any) -> Made:
-    return follows("damian2023.constrained", f"{SOURCE}, section 3", model, far, **variants)
+    values = found[quantity] / np.exp(np.mean(np.log(found[quantity]), axis=0))
+    return power("order", found["rates"], values, order, 0.1, trials="orbits")
 
 
 SPIKE = 400  # steps
+MODELS: dict[str, Any] = {
+    "predicted dynamics": PredictedDynamics(iterations=6),
+    "constrained trajectory": ConstrainedTrajectory(iterations=6),
+}
 
 
 @eqx.filter_jit
@@ -97,7 +95,6 @@ def _spike(weights: Any, data: Regression, rate: Any) -> Any:
     def one(flat: Any) -> Any:
         at = self_stabilization(network_of(flat), data, rate)
         network = network_of(flat + 0.3 * at.delta * at.vector)
-        rules = optax.sgd, PredictedDynamics(iterations=6), ConstrainedTrajectory(iterations=6)
         found = [
             gradient_descent(
                 network,
@@ -108,16 +105,16 @@ def _spike(weights: Any, data: Regression, rate: Any) -> Any:
                 saves=range(SPIKE + 1),
                 measures=[Weights()],
             ).measures["weights"]
-            for rule in rules
+            for rule in (optax.sgd, *MODELS.values())
         ]
         return at.delta, at.epsilon, jnp.stack(found)
 
     return jax.lax.map(one, weights)
 
 
-@functools.cache
-def spikes(setting: Setting) -> np.ndarray:
-    """The distances of descent to its prediction and to the constrained trajectory, (2, networks).
+@once
+def spikes(setting: Setting) -> dict[str, np.ndarray]:
+    """The distance of descent to each of the models, by network.
 
     The largest over `4 / epsilon` steps, in units of `epsilon delta`.
     """
@@ -131,33 +128,36 @@ def spikes(setting: Setting) -> np.ndarray:
         gap = np.linalg.norm(found[:, :1] - found[:, 1:], axis=-1)
         over = np.arange(SPIKE + 1) <= 4 / epsilon[:, None, None]
         rows.append((gap * over).max(axis=2).T / (epsilon * delta))
-    return np.concatenate(rows, axis=1)
+    return dict(zip(MODELS, np.concatenate(rows, axis=1), strict=True))
 
 
-MODELS = ("predicted dynamics", "constrained trajectory")
-
-
-def predicted(setting: Setting, model: str) -> Evidence:
-    """The distance of descent to the prediction over a spike, in units of `epsilon delta`."""
-    gap = spikes(setting)[MODELS.index(model)]
-    return at_most("distance_over_epsilon_delta", gap, 4.0, trials="networks at the edge")
-
-
-def _predicted(model: str = MODELS[0], **variants: Any) -> Made:
-    return Made(
-        "damian2023.predicted",
-        f"||descent - {model}|| <= 4 epsilon delta over 4 / epsilon steps",
-        plan=PRESETS.__getitem__,
-        look=lambda setting: predicted(setting, model),
-        source=f"{SOURCE}, theorem 1; the constant is measured",
-        provenance="second-hand",
-        hypotheses=f"{PROBLEM}; from 0.3 delta u beside the central flow, where it reaches 2 / eta",
-        **variants,
-    )
-
-
-CLAIMS = (
-    *(_reduced(w, mutant=_reduced(w, 2.0), control=_reduced(w)) for w in ("energy", "spike")),
-    _predicted(mutant=_predicted(MODELS[1]), control=_predicted()),
-    _constrained(mutant=_constrained("gradient flow"), control=_constrained()),
+@paper.claim(
+    "||descent - {model}|| <= 4 epsilon delta over 4 / epsilon steps",
+    source="theorem 1; the constant is measured",
+    hypotheses=f"{PROBLEM}; epsilon = eta sqrt(alpha) and delta = sqrt(2 alpha / beta), "
+    "alpha = -<grad L, grad S>, beta = ||grad S_perp||^2 of the part of grad S orthogonal to the "
+    "leading eigenvector u; from 0.3 delta u beside the central flow, where it reaches 2 / eta",
+    settings=RISING,
+    run=spikes,
+    mutant={"model": "constrained trajectory"},
 )
+def predicted(gaps: dict[str, np.ndarray], model: str = "predicted dynamics") -> Evidence:
+    """The distance of descent to a model over a spike, in units of `epsilon delta`."""
+    return at_most("distance_over_epsilon_delta", gaps[model], 4.0, trials="networks at the edge")
+
+
+def largest(setting: Setting) -> Setting:
+    """The two largest steps: a flow that hardly gets beyond the edge is hardly farther away."""
+    return dataclasses.replace(setting, rates=setting.rates[-2:])
+
+
+@paper.claim(
+    FOLLOWS,
+    source="section 3",
+    hypotheses=MIDPOINTS,
+    settings=presets(largest, quick=RISING("quick"), paper=RISING("paper"), large=RISING("large")),
+    mutant={"model": "gradient flow"},
+)
+def constrained(setting: Setting, model: str = "constrained trajectory") -> Evidence:
+    """Descent beside a model of it."""
+    return follows(setting, model)

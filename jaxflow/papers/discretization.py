@@ -1,7 +1,6 @@
 """How far descent of a finite step is from the flow: weights, the imbalance, and the rate c."""
 
 import functools
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,30 +10,32 @@ import numpy as np
 import optax
 
 from .. import data as problems
-from ..claims.base import Evidence
-from ..claims.decide import near
-from ..claims.gather import power
-from ..claims.kinds import Made
-from ..dynamics import gradient_descent, gradient_flow
+from ..claims import Evidence, Paper, power, presets
+from ..dynamics import Solution, gradient_descent, gradient_flow
 from ..measures import ImbalanceDrift
 from ..networks import TwoLayerLinear
 from ..networks.init import Gaussian
 from ..theory import imbalance
 
-SEEDS = {"quick": 8, "paper": 32}
+paper = Paper(
+    "discretization",
+    "derived: of a step the conserved Lambda keeps all but eta^2 (...), t / eta times",
+    provenance="derived",
+)
 STEPS = tuple(64 * 2**k for k in range(6))
 TIME = 1.5
+CHANGES = {
+    "weights": "||descent - flow|| at a fixed time",
+    "imbalance": "||Lambda(t) - Lambda(0)||_F along descent",
+    "rate": "|c(t) - c(0)| along descent",
+}
 
 
-@functools.cache
-def gaps(preset: str) -> np.ndarray:
-    """The distance of descent to the flow, and the changes of Lambda and c: (3, steps, seeds).
-
-    The change of Lambda is relative to the weights at the start.
-    """
+def changes(seeds: int) -> dict[str, np.ndarray]:
+    """The changes by name, each of shape (steps, seeds); that of Lambda relative to the weights."""
     data = problems.gaussian(jr.key(3), 5, 10, 2, whiten=True)
     draw = functools.partial(Gaussian(), data=data, width=16)
-    networks = jax.vmap(draw)(jr.split(jr.key(0), SEEDS.get(preset, 128)))
+    networks = jax.jit(jax.vmap(draw))(jr.split(jr.key(0), seeds))
 
     @eqx.filter_jit
     @eqx.filter_vmap
@@ -43,56 +44,43 @@ def gaps(preset: str) -> np.ndarray:
 
     @eqx.filter_jit
     @eqx.filter_vmap
-    def changes(first: TwoLayerLinear, last: TwoLayerLinear, exact: TwoLayerLinear) -> Any:
-        apart = jnp.sqrt(jnp.sum((last.U - exact.U) ** 2) + jnp.sum((last.V - exact.V) ** 2))
-        c = imbalance(last, data).c - imbalance(first, data).c
-        return apart, jnp.abs(c)
+    def apart(
+        first: TwoLayerLinear, last: TwoLayerLinear, exact: TwoLayerLinear
+    ) -> tuple[jax.Array, jax.Array]:
+        gap = jnp.sqrt(jnp.sum((last.U - exact.U) ** 2) + jnp.sum((last.V - exact.V) ** 2))
+        return gap, jnp.abs(imbalance(last, data).c - imbalance(first, data).c)
+
+    def descend(network: TwoLayerLinear, steps: int) -> Solution:
+        return gradient_descent(
+            network,
+            data,
+            optax.sgd,
+            learning_rate=TIME / steps,
+            steps=steps,
+            saves=2,
+            measures=[ImbalanceDrift()],
+        )
 
     flow, rows = end(networks), []
     for steps in STEPS:
         # Not under a jit of its own: one program serves every number of steps.
-        found = eqx.filter_vmap(
-            lambda network, steps=steps: gradient_descent(
-                network,
-                data,
-                optax.sgd,
-                learning_rate=TIME / steps,
-                steps=steps,
-                saves=2,
-                measures=[ImbalanceDrift()],
-            )
-        )(networks)
-        apart, c = changes(networks, found.network, flow)
-        rows.append([apart, found.measures["imbalance_drift"], c])
-    return np.asarray(rows).transpose(1, 0, 2)
+        found = eqx.filter_vmap(functools.partial(descend, steps=steps))(networks)
+        gap, c = apart(networks, found.network, flow)
+        rows.append([gap, found.measures["imbalance_drift"], c])
+    return dict(zip(CHANGES, np.asarray(rows).transpose(1, 0, 2), strict=True))
 
 
-WHAT = {
-    "weights": "||descent - flow|| at a fixed time",
-    "imbalance": "||Lambda(t) - Lambda(0)||_F along descent",
-    "rate": "|c(t) - c(0)| along descent",
-}
-
-
-def order(preset: str, which: str, predicted: float) -> Evidence:
+@paper.claim(
+    lambda quantity, predicted: f"{CHANGES[quantity]} ~ eta^{predicted:g}",
+    name="{quantity}",
+    each=[{"quantity": quantity} for quantity in CHANGES],
+    hypotheses="two-layer linear networks; step size eta below the edge of stability",
+    settings=presets(quick=8, paper=32, large=128),
+    run=changes,
+    mutant={"predicted": 2.0},
+)
+def order(found: dict[str, np.ndarray], quantity: str, predicted: float = 1.0) -> Evidence:
     """The exponent of a change in the step size."""
-    values = gaps(preset)[list(WHAT).index(which)]
+    values = found[quantity]
     values = values / np.exp(np.mean(np.log(values), axis=0))  # each start has a size of its own
     return power("order", TIME / np.array(STEPS), values, predicted, 0.1, trials="trajectories")
-
-
-def _order(which: str, predicted: float = 1.0, **variants: Any) -> Made:
-    return Made(
-        f"discretization.{which}",
-        f"{WHAT[which]} ~ eta^{predicted:g}",
-        plan=lambda preset: preset,
-        look=lambda preset: order(preset, which, predicted),
-        rule=near,
-        source="derived: of a step the conserved Lambda keeps all but eta^2 (...), t / eta times",
-        provenance="derived",
-        hypotheses="two-layer linear networks; eta below the edge of stability",
-        **variants,
-    )
-
-
-CLAIMS = tuple(_order(which, mutant=_order(which, 2.0), control=_order(which)) for which in WHAT)

@@ -1,33 +1,25 @@
 """Du and Hu: width provably matters in optimization for deep linear networks."""
 
-import functools
 from typing import Any
 
 import jax
 import jax.random as jr
 import numpy as np
+import xarray as xr
 
 from .. import data as problems, measures
-from ..claims.base import Evidence
-from ..claims.decide import near
-from ..claims.gather import at_least, finished, power
-from ..claims.kinds import Made
+from ..claims import Evidence, Paper, at_least, power, presets
 from ..dynamics import until
 from ..networks.init import Gaussian
 from ..sweeps import Sweep
 from .settings.deep_descent import cut, decay, gaussian
 
-SOURCE = "Du and Hu (ICML 2019)"
+paper = Paper("du_hu2019", "Du and Hu (ICML 2019)", provenance="memory")
 
 
-@functools.cache
-def fallen(preset: str) -> np.ndarray:
+def decays(setting: tuple[int, ...]) -> np.ndarray:
     """Decay over what is promised, for descent at the theorem's learning rate and large widths."""
-    n, D, m, width, seeds = {
-        "quick": (4, 6, 2, 256, 8),
-        "paper": (10, 20, 5, 1024, 8),
-        "large": (20, 40, 10, 2048, 32),
-    }[preset]
+    n, D, m, width, seeds = setting
     data = problems.spectrum(jr.key(15), n, D, m, condition=4.0)
     top, low = (float(data.singular_values[i]) ** 2 for i in (0, -1))
     depths, ratios = [2, 3, 4], []
@@ -39,20 +31,20 @@ def fallen(preset: str) -> np.ndarray:
     return np.concatenate([ratio.ravel() for ratio in ratios])
 
 
-def _linear(factor: float = 1.0, **variants: Any) -> Made:
-    extra = "" if factor == 1 else f"{factor:g} "
-    return Made(
-        "du_hu2019.linear",
-        f"L(k) - L* <= (1 - eta L lambda_r(X^T X) / (4 m))^({extra}k) (L(0) - L*)",
-        plan=lambda preset: preset,
-        look=lambda preset: at_least(
-            "decay_over_bound", fallen(preset), factor, allowance=1e-9, trials="steps"
-        ),
-        source=f"{SOURCE}, theorem 4.1",
-        provenance="memory",
-        hypotheses="wide Gaussian layers (how wide is left open), eta = m / (3 L ||X^T X||)",
-        **variants,
-    )
+@paper.claim(
+    "L(k) - L* <= (1 - eta L lambda_r(X^T X) / (4 m))^({factor:times}k) (L(0) - L*) after k steps",
+    source="theorem 4.1",
+    hypotheses="L wide Gaussian layers (how wide is left open), m outputs, "
+    "eta = m / (3 L ||X^T X||)",
+    settings=presets(
+        quick=(4, 6, 2, 256, 8), paper=(10, 20, 5, 1024, 8), large=(20, 40, 10, 2048, 32)
+    ),
+    run=decays,
+    mutant={"factor": 12.0},
+)
+def linear(ratios: np.ndarray, factor: float = 1.0) -> Evidence:
+    """The decay along descent over the decay that is promised."""
+    return at_least("decay_over_bound", ratios, factor, allowance=1e-9, trials="steps")
 
 
 class Lazy(Gaussian):
@@ -63,14 +55,8 @@ class Lazy(Gaussian):
         return size, size
 
 
-@functools.cache
-def moving(preset: str) -> Sweep:
+def moving(samples: int, features: int, seeds: int) -> Sweep:
     """Lazy networks of widths from 10^3 to 10^6."""
-    samples, features, seeds = {
-        "quick": (4, 8, 128),
-        "paper": (10, 20, 64),
-        "large": (20, 40, 256),
-    }[preset]
     data = problems.gaussian(jr.key(16), samples, features, 2, scale=features**-0.5)
     return Sweep(
         data,
@@ -83,31 +69,19 @@ def moving(preset: str) -> Sweep:
     )
 
 
-def movement(preset: str, predicted: float) -> Evidence:
+@paper.claim(
+    "||T(inf) - T(0)|| / ||T(0)|| ~ h^({predicted:g}) in the kernel regime, T the tangent kernel",
+    source="section 4 (the kernel stays near its start); the exponent is derived",
+    provenance="derived",
+    hypotheses="two layers of width h, entries N(0, h^(-1/2))",
+    settings=presets(moving, quick=(4, 8, 128), paper=(10, 20, 64), large=(20, 40, 256)),
+    mutant={"predicted": -0.5},
+)
+def kernel(dataset: xr.Dataset, predicted: float = -1.0) -> Evidence:
     """How far the kernel moves until everything is learned, by width.
 
-    With `s = h^(1/2)` the end has `V V^T = (s^2 I + W^T W)^(1/2)`, W the product: 1 + O(1/h) of s.
+    With `s = h^(1/2)`, the weights end at `V V^T = (s^2 I + W^T W)^(1/2)`, W the product: this is
+    `(1 + O(1/h)) s I`.
     """
-    dataset = finished(moving(preset))
-    values = dataset["kernel_movement"].values
-    return power("exponent", dataset["width"].values, values, predicted, 0.1, dataset=dataset)
-
-
-def _movement(predicted: float, **variants: Any) -> Made:
-    return Made(
-        "du_hu2019.kernel",
-        f"||T(inf) - T(0)|| / ||T(0)|| ~ h^({predicted:g}) in the kernel regime",
-        plan=lambda preset: preset,
-        look=lambda preset: movement(preset, predicted),
-        rule=near,
-        source=f"{SOURCE}, section 4 (the kernel stays near its start); the exponent is derived",
-        provenance="derived",
-        hypotheses="two layers, entries N(0, h^(-1/2))",
-        **variants,
-    )
-
-
-CLAIMS = (
-    _linear(mutant=_linear(12.0), control=_linear(0.5)),
-    _movement(-1.0, mutant=_movement(-0.5), control=_movement(-1.0)),
-)
+    widths, movement = dataset["width"].values, dataset["kernel_movement"].values
+    return power("exponent", widths, movement, predicted, 0.1, dataset=dataset)

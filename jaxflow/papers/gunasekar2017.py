@@ -2,7 +2,6 @@
 
 import functools
 import math
-from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -11,20 +10,21 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.optimize import linprog
 
-from ..claims.agreement import agreement
-from ..claims.base import Evidence
-from ..claims.decide import around, near
-from ..claims.kinds import Made
+from ..claims import Evidence, Paper, at_most, near, once, presets
 from ..data import Regression, orthonormal
 from ..dynamics import gradient_flow, until
 from ..theory.bias.matrix_sensing import entropic_limit
 
-SOURCE = "Gunasekar, Woodworth, Bhojanapalli, Neyshabur, Srebro (NIPS 2017)"
-LATER = "Li, Luo, Lyu (ICLR 2021), matrix completion"
+paper = Paper(
+    "gunasekar2017",
+    "Gunasekar, Woodworth, Bhojanapalli, Neyshabur, Srebro (NIPS 2017)",
+    provenance="memory",
+)
+COMMUTING = "commuting measurements; the flow of X = U U^T from U(0) = alpha I"
 
 
 class SymmetricProduct(eqx.Module):
-    """`f(A) = <A, U U^T>` of a flattened (d, d) matrix: symmetric matrix sensing."""
+    """`f(A) = <A, U U^T>` of a flattened (d, d) matrix A: symmetric matrix sensing."""
 
     U: Float[Array, "d k"]
 
@@ -38,9 +38,17 @@ class SymmetricProduct(eqx.Module):
         return self.U @ self.U.T
 
 
-def commuting(preset: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def limit(alpha: float, data: Regression, ratio: float, rtol: float) -> np.ndarray:
+    """`X = U U^T` at the end of the flow from `alpha I`, where the loss has fallen by a ratio."""
+    start = SymmetricProduct(alpha * jnp.eye(math.isqrt(data.features)))
+    end = gradient_flow(start, data, until=until.loss_ratio(ratio), rtol=rtol).network
+    assert isinstance(end, SymmetricProduct)
+    return np.asarray(end.matrix)
+
+
+@once
+def commuting(d: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Eigenvalues `a` (count, d) of commuting measurements, their eigenvectors, and the answers."""
-    d, count = {"quick": (5, 3), "paper": (20, 8), "large": (50, 20)}[preset]
     key = jr.key(100 + seed)
     a = np.asarray(jr.normal(key, (count, d)))
     planted = np.asarray(jr.uniform(jr.fold_in(key, 2), (d,), minval=0.2, maxval=1.0))
@@ -48,20 +56,33 @@ def commuting(preset: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return a, Q, a @ planted
 
 
-def simulated(preset: str, clock: float, seed: int) -> np.ndarray:
-    """The flow's limit from alpha I against the closed form of the limit."""
-    a, Q, y = commuting(preset, seed)
+def limits(setting: tuple[int, int]) -> dict[float, np.ndarray]:
+    """The limits of the flow by alpha."""
+    a, Q, y = commuting(*setting, 0)
     measurements = np.einsum("ij,nj,kj->nik", Q, a, Q)
     data = Regression(measurements.reshape(len(a), -1), y)
+    return {alpha: limit(alpha, data, 1e-24, 1e-11) for alpha in (0.3, 0.05)}
+
+
+@paper.claim(
+    "X(inf) minimizes sum x (log(x / alpha^{exponent:g}) - 1) over the eigenvalues x of solutions",
+    name="commuting",
+    source="theorem 1 and its proof",
+    hypotheses=COMMUTING,
+    settings=presets(quick=(5, 3), paper=(20, 8), large=(50, 20)),
+    run=limits,
+    mutant={"exponent": 2.002},
+)
+def entropic(
+    found: dict[float, np.ndarray], setting: tuple[int, int], exponent: float = 2.0
+) -> Evidence:
+    """The flow's limit against the closed form of the limit."""
+    a, Q, y = commuting(*setting, 0)
     errors = []
-    for alpha in (0.3, 0.05):
-        start = SymmetricProduct(alpha * jnp.eye(len(Q)))
-        end = gradient_flow(start, data, until=until.loss_ratio(1e-24), rtol=1e-11).network
-        assert isinstance(end, SymmetricProduct)
-        # The mutant takes another size of the start.
-        x = entropic_limit(a, y, math.log(alpha) * clock)
-        errors.append(np.linalg.norm(np.asarray(end.matrix) - (Q * x) @ Q.T) / np.linalg.norm(x))
-    return np.asarray(errors)
+    for alpha, X in found.items():
+        x = entropic_limit(a, y, 0.5 * exponent * math.log(alpha))
+        errors.append(np.linalg.norm(X - (Q * x) @ Q.T) / np.linalg.norm(x))
+    return at_most("relative_error", errors, 1e-7, trials="comparisons")
 
 
 def least_trace(a: np.ndarray, y: np.ndarray) -> float:
@@ -70,41 +91,33 @@ def least_trace(a: np.ndarray, y: np.ndarray) -> float:
     return float(found.fun)
 
 
-def vanishing(preset: str, log_alpha: float) -> Evidence:
-    """The nuclear norm of the limit over the least one, as alpha vanishes."""
+@paper.claim(
+    "||X(inf)||_* -> min ||X||_* over X >= 0 that fit, as alpha -> 0 (at e^{log_alpha:g})",
+    source="theorem 1",
+    hypotheses=COMMUTING,
+    settings=presets(quick=(5, 3, 10), paper=(20, 8, 50), large=(50, 20, 200)),
+    mutant={"log_alpha": -1.0},
+)
+def nuclear_norm(setting: tuple[int, int, int], log_alpha: float = -500.0) -> Evidence:
+    """The nuclear norm of the limit over the least one, on random problems."""
+    d, count, problems = setting
     ratios = []
-    for seed in range({"quick": 10, "paper": 50, "large": 200}[preset]):
-        a, _, y = commuting(preset, seed)
+    for seed in range(problems):
+        a, _, y = commuting(d, count, seed)
         ratios.append(entropic_limit(a, y, log_alpha).sum() / least_trace(a, y))
-    return Evidence(
-        slack=np.zeros(0),
-        interval=(min(ratios), max(ratios)),
-        margin=around(1.0, 0.02),
-        measured={"nuclear_norm_over_least": float(np.mean(ratios)), "problems": len(ratios)},
-        predicted={"nuclear_norm_over_least": 1.0},
+    return near(
+        "nuclear_norm_over_least",
+        float(np.mean(ratios)),
+        (min(ratios), max(ratios)),
+        1.0,
+        0.02,
+        measured={"problems": problems},
         trials="problems",
     )
 
 
-def _vanishing(log_alpha: float, **variants: Any) -> Made:
-    return Made(
-        "gunasekar2017.nuclear_norm",
-        f"||X(inf)||_* -> min ||X||_* over X >= 0 that fit, as alpha -> 0 (at e^{log_alpha:g})",
-        plan=lambda preset: preset,
-        look=lambda preset: vanishing(preset, log_alpha),
-        rule=near,
-        source=f"{SOURCE}, theorem 1",
-        provenance="memory",
-        hypotheses="commuting measurements, U(0) = alpha I",
-        **variants,
-    )
-
-
-R = 3.0  # of the counterexample
-
-
 @functools.cache
-def completion() -> Regression:
+def completion(R: float) -> Regression:
     """Three entries of a symmetric 4 x 4 matrix: X_13 = 1, X_14 = X_23 = R.
 
     The rank-one completion has trace `2 + 2 R^2`; `4 R` is the least one.
@@ -118,66 +131,48 @@ def completion() -> Regression:
     return Regression(np.asarray(rows), np.asarray(answers))
 
 
-def completed(log10_alpha: tuple[int, ...], least: float) -> Evidence:
-    """The nuclear norm of the limits for ever smaller starts, over the least one."""
-    traces = []
-    for power in log10_alpha:
-        start = SymmetricProduct(10.0**power * jnp.eye(4))
-        solution = gradient_flow(start, completion(), until=until.loss_ratio(1e-20), rtol=1e-9)
-        assert isinstance(solution.network, SymmetricProduct)
-        traces.append(float(jnp.trace(solution.network.matrix)) / least)
-    # If they tend to the minimum they at least do not move away from it.
-    return Evidence(
-        slack=-np.diff(traces),
-        allowance=1e-6,
-        measured={
-            f"nuclear_norm_over_least_1e{p}": t for p, t in zip(log10_alpha, traces, strict=True)
-        },
-        predicted={"nuclear_norm_over_least": "-> 1"},
-        trials="decreases of alpha",
-    )
-
-
-def feasible() -> float:
+def least(R: float) -> float:
     """The trace of a positive semidefinite completion: `4 R`, of `[[R 1], [1 R]]` blocks."""
     X = np.array([[R, 1, 1, R], [1, R, R, 1], [1, R, R, 1], [R, 1, 1, R]])
+    data = completion(R)
     assert np.linalg.eigvalsh(X).min() > -1e-12
-    assert np.allclose(np.asarray(completion().X) @ X.ravel(), np.asarray(completion().Y)[:, 0])
+    assert np.allclose(np.asarray(data.X) @ X.ravel(), np.asarray(data.Y)[:, 0])
     return float(np.trace(X))
 
 
-def _conjecture(powers: tuple[int, ...], statement: str, **more: Any) -> Made:
-    return Made(
-        "gunasekar2017.conjecture",
-        statement,
-        plan=lambda preset: preset,
-        look=lambda preset: completed(powers, feasible()),
-        source=f"{SOURCE}, conjecture; counterexample after {LATER}",
-        provenance="memory",
-        hypotheses="any measurements, U(0) = alpha I, alpha -> 0",
-        **more,
+@once
+def completed(R: float, power: int) -> float:
+    """The nuclear norm of the limit from `10^power I`."""
+    return float(np.trace(limit(10.0**power, completion(R), 1e-20, 1e-9)))
+
+
+def _conjecture(powers: tuple[int, ...]) -> str:
+    alphas = ", ".join(f"1e{power}" for power in powers)
+    if powers[-1] > powers[0]:
+        return f"||X(inf)||_* does not grow along alpha = {alphas}"
+    return (
+        "||X(inf)||_* tends to the least nuclear norm as alpha -> 0, for all measurements: it "
+        f"does not grow along alpha = {alphas}"
     )
 
 
-SMALL = (-1, -3, -6, -12)
-_SAME = "||X(inf)||_* tends to the least nuclear norm as alpha -> 0"
-
-CLAIMS = (
-    agreement(
-        "gunasekar2017.commuting",
-        "X(inf) minimizes sum x (log(x / alpha^2) - 1) over the eigenvalues of solutions",
-        simulated,
-        source=f"{SOURCE}, theorem 1 and its proof",
-        provenance="memory",
-        hypotheses="commuting measurements, U(0) = alpha I",
-        tolerance=1e-7,
-    ),
-    _vanishing(-500.0, mutant=_vanishing(-1.0), control=_vanishing(-1000.0)),
-    _conjecture(
-        SMALL,
-        f"{_SAME}, for all measurements",
-        expected=False,
-        mutant=_conjecture((-3, -12), f"{_SAME}, from 1e-3 to 1e-12"),
-        control=_conjecture((-12, -3, -1), "it decreases as alpha grows, here"),
-    ),
+@paper.claim(
+    _conjecture,
+    source="conjecture; counterexample after Li, Luo, Lyu (ICLR 2021), matrix completion",
+    hypotheses="any measurements; the flow of X = U U^T from U(0) = alpha I, alpha -> 0",
+    settings=presets(quick=3.0, paper=3.0, large=3.0),
+    expected=False,
+    mutant={"powers": (-3, -12)},
+    control={"powers": (-12, -3, -1)},  # the other way round, where the norm falls
 )
+def conjecture(R: float, powers: tuple[int, ...] = (-1, -3, -6, -12)) -> Evidence:
+    """The nuclear norm of the limits for ever smaller starts, over the least one."""
+    norms = [completed(R, power) / least(R) for power in powers]
+    # If they tend to the minimum they at least do not move away from it.
+    return Evidence(
+        slack=-np.diff(norms),
+        allowance=1e-6,
+        measured={f"nuclear_norm_over_least_1e{p}": x for p, x in zip(powers, norms, strict=True)},
+        predicted={"nuclear_norm_over_least": "-> 1"},
+        trials="decreases of alpha",
+    )

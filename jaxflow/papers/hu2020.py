@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,24 +10,23 @@ import jax.random as jr
 import numpy as np
 
 from .. import data as problems
-from ..claims.base import Evidence
-from ..claims.decide import near
-from ..claims.gather import at_least, number
-from ..claims.kinds import Made
+from ..claims import Evidence, Paper, at_least, near, once, presets
 from ..data import Regression
 from ..networks import DeepLinear
 from ..networks.init import DeepOrthogonal
 from ..networks.init.deep_linear import standard_scale
 from .settings.deep_descent import cut, decay, gaussian, losses
 
-SOURCE = "Hu, Xiao, Pennington (ICLR 2020)"
-REACHED = math.log(1e-2)  # of the initial loss: trained
+paper = Paper("hu2020", "Hu, Xiao, Pennington (ICLR 2020)", provenance="read")
+REACHED = math.log(1e-2)  # a network is trained when its loss is 1% of the initial one
+SEEDS = 16
+SMALL, PRINTED = (4, 6, 2), (16, 1024, 10)  # samples, features, outputs; PRINTED is the paper's
 
 
-def problem(preset: str) -> Regression:
-    """Gaussian inputs and a Gaussian linear teacher, as in the paper's experiment, and smaller."""
-    n, D, m = {"quick": (4, 6, 2), "paper": (16, 1024, 10), "large": (16, 1024, 10)}[preset]
-    return problems.gaussian(jr.key(17), n, D, m, noise=0.0)
+@once
+def problem(sizes: tuple[int, int, int]) -> Regression:
+    """Gaussian inputs and a Gaussian linear teacher, as in the paper's experiment."""
+    return problems.gaussian(jr.key(17), *sizes, noise=0.0)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
@@ -41,7 +39,7 @@ def orthogonal(data: Regression, width: int, seeds: int) -> DeepLinear:
 def deepen(networks: DeepLinear, width: int, depth: int) -> DeepLinear:
     """With more layers, which in reduced form are all multiples of the identity."""
     seeds, k = networks.first.shape[:2]
-    layer = math.sqrt(width) * jnp.eye(k, dtype=networks.first.dtype)
+    layer = math.sqrt(width) * np.eye(k, dtype=networks.first.dtype)
     scale = standard_scale(width, depth, networks.last.shape[-2])
     return dataclasses.replace(
         networks,
@@ -58,9 +56,9 @@ def padded(groups: list[DeepLinear]) -> list[DeepLinear]:
         more = (0, most - network.first.shape[-2])
         return dataclasses.replace(
             network,
-            first=jnp.pad(network.first, ((0, 0), more, (0, 0))),
-            hidden=jnp.pad(network.hidden, ((0, 0), (0, 0), more, more)),
-            last=jnp.pad(network.last, ((0, 0), (0, 0), more)),
+            first=np.pad(network.first, ((0, 0), more, (0, 0))),
+            hidden=np.pad(network.hidden, ((0, 0), (0, 0), more, more)),
+            last=np.pad(network.last, ((0, 0), (0, 0), more)),
         )
 
     return [pad(g) for g in groups]
@@ -71,15 +69,10 @@ def rate(data: Regression, depth: int) -> float:
     return data.outputs / (2 * depth * float(data.singular_values[0]) ** 2)
 
 
-@functools.cache
-def decays(preset: str) -> np.ndarray:
+def decays(setting: tuple[tuple[int, int, int], int, tuple[int, ...]]) -> np.ndarray:
     """Decay over what is promised, at several depths and large width."""
-    width, depths = {
-        "quick": (1_000, (3, 8, 32)),
-        "paper": (4_096, (3, 16, 64, 256)),
-        "large": (16_384, (3, 16, 64, 256, 700)),
-    }[preset]
-    data, ratios = problem(preset), []
+    sizes, width, depths = setting
+    data, ratios = problem(sizes), []
     networks = orthogonal(data, width, 4)
     low = float(data.singular_values[-1]) ** 2
     for depth in depths:
@@ -89,58 +82,76 @@ def decays(preset: str) -> np.ndarray:
     return np.concatenate([ratio.ravel() for ratio in ratios])
 
 
-def _linear(factor: float = 1.0, **variants: Any) -> Made:
-    extra = "" if factor == 1 else f"{factor:g} "
-    return Made(
-        "hu2020.linear",
-        f"L(k) - L* <= (1 - eta L lambda_r(X^T X) / (2 m))^({extra}k) (L(0) - L*)",
-        plan=lambda preset: preset,
-        look=lambda preset: at_least(
-            "decay_over_bound", decays(preset), factor, allowance=1e-9, trials="steps"
-        ),
-        source=f"{SOURCE}, theorem 4.1",
-        hypotheses="wide orthogonal layers, h >= D, eta <= m / (2 L ||X||^2)",
-        **variants,
-    )
+@paper.claim(
+    "L(k) - L* <= (1 - eta L lambda_r(X^T X) / (2 m))^({factor:times}k) (L(0) - L*) after k steps",
+    source="theorem 4.1",
+    hypotheses="L wide orthogonal layers, width h >= D features, m outputs, "
+    "eta <= m / (2 L ||X||^2)",
+    settings=presets(
+        quick=(SMALL, 1_000, (3, 8, 32)),
+        paper=(PRINTED, 4_096, (3, 16, 64, 256)),
+        large=(PRINTED, 16_384, (3, 16, 64, 256, 700)),
+    ),
+    run=decays,
+    mutant={"factor": 12.0},
+)
+def linear(ratios: np.ndarray, factor: float = 1.0) -> Evidence:
+    """The decay along descent over the decay that is promised."""
+    return at_least("decay_over_bound", ratios, factor, allowance=1e-9, trials="steps")
 
 
-GRIDS = {
-    "quick": ((2, 4, 8, 16, 32), (4, 8, 16, 32)),
-    "paper": ((10, 16, 25, 40, 63, 100, 158, 251), (16, 32, 64, 128)),
-    "large": ((10, 25, 63, 158, 398, 1000), (16, 32, 64, 128, 256)),
-}
-SEEDS = 16
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Widths and depths to train, on a problem of these sizes, for so many steps."""
+
+    sizes: tuple[int, int, int]
+    steps: int
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
 
 
-@functools.cache
-def trained(preset: str, kind: str) -> np.ndarray:
+GRIDS = presets(
+    Grid,
+    quick=(SMALL, 256, (2, 4, 8, 16, 32), (4, 8, 16, 32)),
+    paper=(PRINTED, 1258, (10, 16, 25, 40, 63, 100, 158, 251), (16, 32, 64, 128)),
+    large=(PRINTED, 1258, (10, 25, 63, 158, 398, 1000), (16, 32, 64, 128, 256)),
+)
+
+
+def trained(grid: Grid, kind: str) -> np.ndarray:
     """log(L/L(0)) after training at the theorem's rate: (depths, widths), medians over seeds."""
-    widths, depths = GRIDS[preset]
-    data, steps = problem(preset), {"quick": 256}.get(preset, 1258)
+    data, rows = problem(grid.sizes), []
     if kind == "orthogonal":
-        drawn = {w: orthogonal(data, w, SEEDS) for w in widths}
+        drawn = {w: orthogonal(data, w, SEEDS) for w in grid.widths}
     else:
-        networks = gaussian(data, list(widths), list(depths), SEEDS)
-    rows = []
-    for depth in depths:
+        networks = gaussian(data, grid.widths, grid.depths, SEEDS)
+    for depth in grid.depths:
         groups = [
             deepen(drawn[w], w, depth) if kind == "orthogonal" else cut(networks, w, depth)
-            for w in widths
+            for w in grid.widths
         ]
-        _, found = losses(padded(groups), data, rate(data, depth), steps)
+        _, found = losses(padded(groups), data, rate(data, depth), grid.steps)
         fallen = found[:, :, -1] - found[:, :, 0]
         # What overflowed has not been trained.
         rows.append(np.median(np.where(np.isfinite(fallen), fallen, np.inf), axis=1))
     return np.asarray(rows)
 
 
-def needed(preset: str, kind: str, predicted: float) -> Evidence:
-    """The exponent in the depth of the least width that trains, and its standard error's double."""
-    widths, depths = GRIDS[preset]
-    values = trained(preset, kind)
-    least = [_crossing(np.log(widths), row) for row in values]
-    slope, error = _line(np.log(depths), np.asarray(least))
-    return number(
+@paper.claim(
+    "the width that {kind} layers need to train grows with the depth L as L^{predicted:g}",
+    name="{kind}_width",
+    each=[{"kind": "orthogonal", "predicted": 0.0}, {"kind": "gaussian", "predicted": 1.0}],
+    source="theorems 4.1 and 5.1, figure 1",
+    hypotheses="eta = m / (2 L ||X||^2), a fixed number of steps",
+    settings=GRIDS,
+    run=trained,
+    mutant=lambda kind, predicted: {"predicted": 1.5 if kind == "orthogonal" else 0.0},
+)
+def needed(values: np.ndarray, setting: Grid, kind: str, predicted: float) -> Evidence:
+    """The exponent in the depth of the least width that trains, and twice its standard error."""
+    least = np.asarray([_crossing(np.log(setting.widths), row) for row in values])
+    slope, error = _line(np.log(setting.depths), least)
+    return near(
         "exponent",
         slope,
         (slope - 2 * error, slope + 2 * error),
@@ -152,41 +163,20 @@ def needed(preset: str, kind: str, predicted: float) -> Evidence:
 
 
 def _crossing(x: np.ndarray, fallen: np.ndarray) -> float:
-    """Where the curve last comes down through the level; the ends of the grid if it does not."""
+    """Where the curve last falls below REACHED; an end of the grid if it does not."""
     above = np.flatnonzero(~(fallen < REACHED))
     if not len(above):
         return float(x[0])
     i = int(above[-1])
     if i == len(x) - 1:
         return float(x[-1])
-    high = min(fallen[i], 0.0)  # what has not fallen at all is all the same
+    high = min(fallen[i], 0.0)  # losses that have not fallen at all count alike
     return float(x[i] + (x[i + 1] - x[i]) * (high - REACHED) / (high - fallen[i + 1]))
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """The slope of a line fitted by least squares, and its standard error."""
     centred = x - x.mean()
     slope = float(centred @ y / (centred @ centred))
     rest = y - y.mean() - slope * centred
     return slope, float(np.sqrt(rest @ rest / (len(x) - 2) / (centred @ centred)))
-
-
-def _needed(kind: str, predicted: float, **variants: Any) -> Made:
-    return Made(
-        f"hu2020.{kind}_width",
-        f"the width that {kind} layers need to train grows as L^{predicted:g}",
-        plan=lambda preset: preset,
-        look=lambda preset: needed(preset, kind, predicted),
-        rule=near,
-        source=f"{SOURCE}, theorems 4.1 and 5.1, figure 1",
-        hypotheses="eta = m / (2 L ||X||^2), a fixed number of steps",
-        **variants,
-    )
-
-
-CLAIMS = (
-    _linear(mutant=_linear(12.0), control=_linear(0.5)),
-    _needed(
-        "orthogonal", 0.0, mutant=_needed("orthogonal", 1.5), control=_needed("orthogonal", 0.0)
-    ),
-    _needed("gaussian", 1.0, mutant=_needed("gaussian", 0.0), control=_needed("orthogonal", 0.0)),
-)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -14,21 +13,24 @@ import numpy as np
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
-from ...claims.base import Evidence
-from ...claims.gather import at_most
-from ...claims.kinds import Made
+from ...claims import Evidence, at_most, once, presets
 from ...data import Regression
 from ...dynamics import CentralFlow, ConstrainedTrajectory
 from ...dynamics.measure import Measure
 from ...dynamics.status import failed
-from ...measures import Sharpness, Times
+from ...measures import LogExcess, Sharpness, Times
 from ...networks import ShallowNetwork, trainable
 from ...networks.activations import Tanh
 from ...networks.init import Initialization
 from ...sweeps import Sweep, run
 from ...theory import sharpness
 
-PROBLEM = "Chebyshev regression, tanh units"
+PROBLEM = (
+    "S is the largest eigenvalue of the Hessian of the loss L, eta the step size; regression on a "
+    "Chebyshev polynomial, tanh units"
+)
+MIDPOINTS = f"{PROBLEM}; descent is read off halfway between steps"
+FOLLOWS = "late in training, ||descent - {model}|| <= 0.1 ||descent - gradient flow||"
 WIDTH, DEGREE, SAMPLES = 20, 4, 20
 EVERY = 50  # steps from save to save
 
@@ -41,7 +43,7 @@ def chebyshev() -> Regression:
 
 
 class Xavier(Initialization):
-    """Tanh units: Xavier normal weights, of gain 1.9 in the first layer; no biases at the start."""
+    """Xavier normal weights of gain 1.9 in the first layer, for tanh units; biases start at 0."""
 
     rotates: ClassVar[bool] = False
 
@@ -53,14 +55,14 @@ class Xavier(Initialization):
 
 
 def network_of(flat: Array) -> ShallowNetwork:
-    """The network with these parameters in a row."""
+    """The network with these parameters, given as one vector."""
     network = Xavier()(jr.key(0), chebyshev(), width=WIDTH)
     parameters, rest = eqx.partition(network, trainable(network))
     return eqx.combine(jax.flatten_util.ravel_pytree(parameters)[1](flat), rest)
 
 
 class Weights(Measure):
-    """All parameters in a row, at every saved time."""
+    """All parameters as one vector, at every saved time."""
 
     name: ClassVar[str] = "weights"
     dims: ClassVar[tuple[str, ...]] = ("time", "entry")
@@ -73,14 +75,14 @@ class Weights(Measure):
         return saved
 
 
-class Squares(Measure):
-    """The loss and `||grad L||^2`, at every saved time."""
+class LogSpeed(Measure):
+    """`log ||grad L||` at every saved time."""
 
-    name: ClassVar[str] = "squares"
-    dims: ClassVar[tuple[str, ...]] = ("time", "which")
+    name: ClassVar[str] = "log_speed"
+    dims: ClassVar[tuple[str, ...]] = ("time",)
 
     def update(self, t: Any, view: Any, fixed: Any) -> Array:
-        return jnp.exp(jnp.stack([view.log_excess, 2 * view.log_speed]))
+        return view.log_speed
 
     def finish(self, ts: Any, saved: Any, last: Any, fixed: Any) -> Array:
         return saved
@@ -88,32 +90,34 @@ class Squares(Measure):
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """Step sizes, seeds and steps of a run."""
+    """Step sizes, seeds per step size, and steps of a run."""
 
     rates: tuple[float, ...]
     seeds: int
     steps: int
 
     @property
-    def saves(self) -> tuple[int, ...]:
-        """The saved steps."""
-        return tuple(range(0, self.steps + 1, EVERY))
+    def edge(self) -> np.ndarray:
+        """`2 / eta` of each step size, in a column."""
+        return 2 / np.asarray(self.rates)[:, None]
 
 
 # Step sizes of 1/2 ||y - f||^2: twenty times those of the loss averaged over the samples are
 # .22 ... .4. Along all these flows S rises beyond 2 / eta, along all these descents bursts are
 # small enough to stay in one basin; from eta = .02 on some leave it.
-PRESETS = {
-    "quick": Setting((0.015,), 8, 4000),
-    "paper": Setting((0.011, 0.012, 0.0135, 0.015), 16, 12000),
-    "large": Setting((0.011, 0.012, 0.0135, 0.015), 64, 40000),
-}
+RISING = presets(
+    Setting,
+    quick=((0.015,), 8, 4000),
+    paper=((0.011, 0.012, 0.0135, 0.015), 16, 12000),
+    large=((0.011, 0.012, 0.0135, 0.015), 64, 40000),
+)
 # Steps large enough, and enough of them, for averages to have settled.
-SETTLED = {
-    "quick": Setting((0.02,), 8, 8000),
-    "paper": Setting((0.015, 0.02, 0.025, 0.03), 16, 20000),
-    "large": Setting((0.015, 0.02, 0.025, 0.03), 64, 20000),
-}
+SETTLED = presets(
+    Setting,
+    quick=((0.02,), 8, 8000),
+    paper=((0.015, 0.02, 0.025, 0.03), 16, 20000),
+    large=((0.015, 0.02, 0.025, 0.03), 64, 20000),
+)
 RULES: dict[str, Any] = {
     "descent": optax.sgd,
     "central flow": CentralFlow(),
@@ -123,7 +127,7 @@ RULES: dict[str, Any] = {
 
 def sweep(setting: Setting, name: str, *, dense: bool = False) -> Sweep:
     """Descent, or a model of it, from the same networks at every step size."""
-    saves = range(setting.steps // 2, setting.steps) if dense else setting.saves
+    start, every = (setting.steps // 2, 1) if dense else (0, EVERY)
     return Sweep(
         chebyshev(),
         Xavier(),
@@ -132,24 +136,27 @@ def sweep(setting: Setting, name: str, *, dense: bool = False) -> Sweep:
         descent={
             "optimizer": RULES[name],
             "steps": setting.steps,
-            "saves": saves,
+            "saves": range(start, setting.steps + (not dense), every),
             "midpoints": name == "descent" and not dense,
         },
-        measures=[Squares()] if dense else [Weights(), Sharpness(), Times()],
+        measures=[LogExcess(), LogSpeed()] if dense else [Weights(), Sharpness(), Times()],
     )
 
 
-@functools.cache
+@once
 def ran(name: str, setting: Setting, *, dense: bool = False) -> dict[str, np.ndarray]:
-    """What a rule does, (rates, seeds, saves, ...): weights and sharpness at saves, of descent at
-    midpoints; or, `dense`, squares at every step of the last half."""
+    """What a rule does: arrays of shape (rates, seeds, saves, ...).
+
+    They are the weights and the sharpness at the saved times, for descent halfway between steps;
+    or, `dense`, the loss and the gradient at every step of the last half.
+    """
     if name == "gradient flow":
         return flowed(setting)
     found = run(sweep(setting, name, dense=dense))
     return {str(key): values.values[0] for key, values in found.items()}
 
 
-@functools.cache
+@once
 def flowed(setting: Setting) -> dict[str, np.ndarray]:
     """What the gradient flow does, at the times of descent's midpoints."""
     rows = []
@@ -206,32 +213,15 @@ def nearness(model: str, setting: Setting) -> np.ndarray:
 def held(setting: Setting) -> np.ndarray:
     """Whether the central flow stays at the edge over the second half, (rates, seeds)."""
     S = ran("central flow", setting)["sharpness"]
-    edge = 2 / np.asarray(setting.rates)[:, None]
-    return S[:, :, S.shape[2] // 2 :].min(axis=2) > edge * (1 - 1e-4)
+    return S[:, :, S.shape[2] // 2 :].min(axis=2) > setting.edge * (1 - 1e-4)
 
 
-def follows(
-    id: str, source: str, model: str, plan: Callable[[str], Setting], **variants: Any
-) -> Made:
-    """The claim that descent is ten times nearer to a model of it than to the gradient flow."""
-
-    def look(setting: Setting) -> Evidence:
-        runs = [ran(name, setting) for name in ("descent", "gradient flow", model)]
-        return at_most(
-            "distance_over_distance_to_flow",
-            nearness(model, setting).ravel(),
-            0.1,
-            trials="networks",
-            failed=failures(*runs),
-        )
-
-    return Made(
-        id,
-        f"||descent - {model}|| <= 0.1 ||descent - gradient flow||, late",
-        plan=plan,
-        look=look,
-        source=source,
-        provenance="second-hand",
-        hypotheses=f"{PROBLEM}; descent at midpoints of steps",
-        **variants,
+def follows(setting: Setting, model: str) -> Evidence:
+    """Whether descent is ten times nearer to a model of it than to the gradient flow."""
+    return at_most(
+        "distance_over_distance_to_flow",
+        nearness(model, setting),
+        0.1,
+        trials="networks",
+        failed=failures(*(ran(name, setting) for name in ("descent", "gradient flow", model))),
     )

@@ -1,0 +1,32 @@
+"""Braun, Domine, Fitzgerald, Saxe: exact learning dynamics with prior knowledge."""
+
+import numpy as np
+
+from ..claims import Paper
+from ..theory import braun
+from .settings.agreement import agreement
+from .settings.balanced_flow import Case, everywhere, in_their_variables
+
+paper = Paper(
+    "braun2022", "Braun, Domine, Fitzgerald, Saxe (NeurIPS 2022)", provenance="second-hand"
+)
+SQUARE_AND_RECTANGULAR = (
+    Case(seed=10, rank=3, outputs=3, width=3, lam=0.0, size=0.7),
+    Case(seed=10, rank=4, outputs=2, width=3, lam=0.0, size=0.7),
+)
+
+
+@agreement(
+    paper,
+    "Q Q^T = Z M^-1 Z^T with Z, M of theorem 3.1, Q = [U1; V]",
+    source="theorem 3.1",
+    settings=everywhere(*SQUARE_AND_RECTANGULAR),
+    hypotheses="whitened inputs, U1^T U1 = V^T V, B of the theorem invertible",
+)
+def exact(cases: tuple[Case, ...], time_factor: float) -> np.ndarray:
+    """Square and rectangular targets."""
+
+    def formula(W1, W2, S, lam, t):
+        return braun(W1, W2, S, t)
+
+    return in_their_variables(formula, cases, time_factor)
