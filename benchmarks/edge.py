@@ -14,6 +14,7 @@ import numpy as np
 import record
 
 from jaxflow import theory
+from jaxflow.claims import shared_runs
 from jaxflow.dynamics.formulations import Parameters
 from jaxflow.dynamics.rules import in_a_row
 from jaxflow.dynamics.status import failed
@@ -21,7 +22,7 @@ from jaxflow.networks.curvature import leading, product
 from jaxflow.networks.losses import SquaredLoss
 from jaxflow.papers.settings import edge_of_stability as edges
 from jaxflow.papers.settings.edge_of_stability import (
-    PRESETS,
+    RISING,
     RULES,
     SETTLED,
     Setting,
@@ -31,7 +32,6 @@ from jaxflow.papers.settings.edge_of_stability import (
     nearness,
     ran,
 )
-from jaxflow.sweeps import run
 
 
 def heights(setting: Setting) -> dict[str, Any]:
@@ -40,17 +40,16 @@ def heights(setting: Setting) -> dict[str, Any]:
     `off_the_edge`: networks whose central flow says that S sinks below 2 / eta by then.
     """
     start = time.perf_counter()
-    found = run(edges.sweep(setting, "descent"))
+    found = ran("descent", setting)
     seconds = time.perf_counter() - start
     edge = 2 / np.asarray(setting.rates)[:, None]
-    gap = late(found["sharpness"].values[0]) / edge - 1
+    gap = late(found["sharpness"]) / edge - 1
     there = held(setting)
     return {
         "rates": setting.rates,
         "seeds": setting.seeds,
         "steps": setting.steps,
         "seconds": seconds,
-        "seconds_compile": found.attrs["seconds_compile"],
         "failed": int(failed(found.status.values).sum()),
         "off_the_edge": (~there).sum(axis=1).tolist(),
         "gap_max": np.where(there, np.abs(gap), 0).max(axis=1).tolist(),
@@ -128,9 +127,9 @@ def main() -> None:
     """Run, print and record."""
     chosen = record.options(__doc__ or "")
     small = Setting((0.02,), 2, 400)
-    top = heights(small if chosen.quick else SETTLED["paper"])
+    top = heights(small if chosen.quick else SETTLED("paper"))
     settings = (
-        [small] if chosen.quick else [PRESETS["paper"], Setting((0.02, 0.025, 0.03), 16, 12000)]
+        [small] if chosen.quick else [RISING("paper"), Setting((0.02, 0.025, 0.03), 16, 12000)]
     )
     rows = [row for setting in settings for row in models(setting)]
     cost = products(settings[0])
@@ -186,4 +185,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with shared_runs():
+        main()

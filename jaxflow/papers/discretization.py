@@ -19,7 +19,7 @@ from ..theory import imbalance
 
 paper = Paper(
     "discretization",
-    "derived: of a step the conserved Lambda keeps all but eta^2 (...), t / eta times",
+    "derived: a step of size eta changes the conserved Lambda by O(eta^2), and there are t / eta",
     provenance="derived",
 )
 STEPS = tuple(64 * 2**k for k in range(6))

@@ -18,7 +18,7 @@ from ...data import Regression
 from ...dynamics import CentralFlow, ConstrainedTrajectory
 from ...dynamics.measure import Measure
 from ...dynamics.status import failed
-from ...measures import LogExcess, Sharpness, Times
+from ...measures import LogExcess, Times
 from ...networks import ShallowNetwork, trainable
 from ...networks.activations import Tanh
 from ...networks.init import Initialization
@@ -33,6 +33,7 @@ MIDPOINTS = f"{PROBLEM}; descent is read off halfway between steps"
 FOLLOWS = "late in training, ||descent - {model}|| <= 0.1 ||descent - gradient flow||"
 WIDTH, DEGREE, SAMPLES = 20, 4, 20
 EVERY = 50  # steps from save to save
+BATCH = 64  # networks whose sharpness is computed side by side
 
 
 @functools.cache
@@ -139,7 +140,7 @@ def sweep(setting: Setting, name: str, *, dense: bool = False) -> Sweep:
             "saves": range(start, setting.steps + (not dense), every),
             "midpoints": name == "descent" and not dense,
         },
-        measures=[LogExcess(), LogSpeed()] if dense else [Weights(), Sharpness(), Times()],
+        measures=[LogExcess(), LogSpeed()] if dense else [Weights(), Times()],
     )
 
 
@@ -152,8 +153,9 @@ def ran(name: str, setting: Setting, *, dense: bool = False) -> dict[str, np.nda
     """
     if name == "gradient flow":
         return flowed(setting)
-    found = run(sweep(setting, name, dense=dense))
-    return {str(key): values.values[0] for key, values in found.items()}
+    dataset = run(sweep(setting, name, dense=dense))
+    found = {str(key): values.values[0] for key, values in dataset.items()}
+    return found if dense else {**found, "sharpness": sharpness_of(found["weights"])}
 
 
 @once
@@ -174,18 +176,20 @@ def flowed(setting: Setting) -> dict[str, np.ndarray]:
     found = {
         name: np.stack([row[name].values[0] for row in rows]) for name in ("weights", "status")
     }
-    return {
-        **found,
-        "sharpness": np.asarray(_sharpness(jnp.asarray(found["weights"]), chebyshev())),
-    }
+    return {**found, "sharpness": sharpness_of(found["weights"])}
+
+
+def sharpness_of(weights: np.ndarray) -> np.ndarray:
+    """The sharpness at weights of shape (..., parameters): one small program serves all runs."""
+    rows = weights.reshape(-1, weights.shape[-1])
+    padded = np.pad(rows, ((0, -len(rows) % BATCH), (0, 0)), mode="edge")
+    found = [_sharpness(batch, chebyshev()) for batch in padded.reshape(-1, BATCH, rows.shape[-1])]
+    return np.concatenate(found)[: len(rows)].reshape(weights.shape[:-1])
 
 
 @jax.jit
 def _sharpness(weights: Array, data: Regression) -> Array:
-    # All at once: trajectories that save at steps of their own would wait for each other.
-    rows = weights.reshape(-1, weights.shape[-1])
-    found = jax.lax.map(lambda w: sharpness(network_of(w), data), rows, batch_size=64)
-    return found.reshape(weights.shape[:-1])
+    return jax.vmap(lambda flat: sharpness(network_of(flat), data))(weights)
 
 
 def late(values: np.ndarray) -> np.ndarray:
