@@ -59,6 +59,7 @@ class Claim:
       can tell; the same check must refute it. `control_changes`: arguments of a true statement
       that tells something that the claim does not. None: there is none.
     - `tight`: settings at which the statement is attained; mutant and control are judged there.
+    - `group`: claims of one group share experiments, and `verify_all` keeps them in one process.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Claim:
     mutant_changes: Arguments | None = None
     control_changes: Arguments | None = None
     tight: Settings | None = None
+    group: str | None = None
 
     @property
     def statement(self) -> str:
@@ -123,12 +125,14 @@ class Claim:
 class Paper:
     """The claims of one paper, or of one conjecture.
 
-    **Arguments:** `id`, by which claims are found; the `citation`, which sources begin with; and
-    the `provenance` of its claims, unless they have their own.
+    **Arguments:** `id`, by which claims are found; the `citation`, which sources begin with; the
+    `provenance` of its claims, unless they have their own; and the `group` of papers that share
+    experiments, by default the paper alone.
     """
 
-    def __init__(self, id: str, citation: str, *, provenance: str):
+    def __init__(self, id: str, citation: str, *, provenance: str, group: str | None = None):
         self.id, self.citation, self.provenance = id, citation, provenance
+        self.group = group or id
         self.claims: list[Claim] = []
 
     def claim(
@@ -165,6 +169,7 @@ class Paper:
                 place = _filled(source, known)
                 claim = Claim(
                     id=f"{self.id}.{_filled(name or judge.__name__, known)}",
+                    group=self.group,
                     text=statement,
                     judge=judge,
                     settings=settings,

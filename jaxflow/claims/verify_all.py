@@ -27,7 +27,8 @@ def verify_all(
     **Arguments:** ids, papers or paths of Python files, as in `find`; the `preset`; and the number
     of processes, by default one per core on CPU if there is more than one paper, else 1.
 
-    Claims of a paper share experiments and compiled programs, and stay together.
+    Claims of a paper, or of a group of papers, share experiments and compiled programs, and stay
+    together.
 
     **Raises:** `ValueError` for a name that means no claim, or `jobs` below 1.
     """
@@ -36,7 +37,7 @@ def verify_all(
     papers: dict[str, dict[str, str]] = {}
     for name in names:
         for claim in find(name):
-            paper = name if name.endswith(".py") else claim.id.split(".")[0]
+            paper = name if name.endswith(".py") else claim.group or claim.id.split(".")[0]
             papers.setdefault(paper, {})[claim.id] = name
     # The longest first: what is left at the end is short.
     groups = [list(group.items()) for group in papers.values()]

@@ -4,6 +4,7 @@ import numpy as np
 
 from ..claims import Evidence, Paper, at_least, at_most
 from .settings.edge_of_stability import (
+    GROUP,
     MIDPOINTS,
     PROBLEM,
     RISING,
@@ -16,7 +17,10 @@ from .settings.edge_of_stability import (
 )
 
 paper = Paper(
-    "cohen2021", "Cohen, Kaur, Li, Kolter, Talwalkar (ICLR 2021)", provenance="second-hand"
+    "cohen2021",
+    "Cohen, Kaur, Li, Kolter, Talwalkar (ICLR 2021)",
+    provenance="second-hand",
+    group=GROUP,
 )
 
 

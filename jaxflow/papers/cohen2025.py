@@ -10,6 +10,7 @@ from ..data import Regression
 from ..theory import oscillation
 from .settings.edge_of_stability import (
     FOLLOWS,
+    GROUP,
     MIDPOINTS,
     PROBLEM,
     RISING,
@@ -23,7 +24,10 @@ from .settings.edge_of_stability import (
 )
 
 paper = Paper(
-    "cohen2025", "Cohen, Damian, Talwalkar, Kolter, Lee (ICLR 2025)", provenance="second-hand"
+    "cohen2025",
+    "Cohen, Damian, Talwalkar, Kolter, Lee (ICLR 2025)",
+    provenance="second-hand",
+    group=GROUP,
 )
 
 

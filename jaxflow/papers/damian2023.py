@@ -15,6 +15,7 @@ from ..dynamics import ConstrainedTrajectory, PredictedDynamics, gradient_descen
 from ..theory import reduced_energy, reduced_step, self_stabilization, spike_height
 from .settings.edge_of_stability import (
     FOLLOWS,
+    GROUP,
     MIDPOINTS,
     PROBLEM,
     RISING,
@@ -26,61 +27,9 @@ from .settings.edge_of_stability import (
     ran,
 )
 
-paper = Paper("damian2023", "Damian, Nichani, Lee (ICLR 2023)", provenance="second-hand")
-ALPHA, BETA = 1.0, 1.0
-STARTS = np.linspace(0.02, 0.4, 8)  # x over its standard deviation, at y = 0
-TENDS = {
-    "energy": "max |E - E(0)|, E the energy of the map in the limit",
-    "spike": "max y / sqrt(alpha (z - log z - 1)) - 1, z = x(0)^2 beta / (2 alpha)",
-}
-
-
-@jax.jit
-def _orbit(x: Any, y: Any, eta: Any, steps: Any) -> Any:
-    """The largest y, and the largest change of the energy, of the map over a spike."""
-    first = reduced_energy(x, y, ALPHA, BETA)
-
-    def advance(_: Any, carry: Any) -> Any:
-        x, y, top, drift = carry
-        x, y = reduced_step(x, y, eta, ALPHA, BETA)
-        change = jnp.abs(reduced_energy(x, y, ALPHA, BETA) - first)
-        return x, y, jnp.maximum(top, y), jnp.maximum(drift, change)
-
-    return jax.lax.fori_loop(0, steps, advance, (x, y, y, jnp.zeros_like(x)))[2:]
-
-
-@once
-def orbits(count: int) -> dict[str, np.ndarray]:
-    """The step sizes, and how far the map is from its limit: arrays (step sizes, orbits)."""
-    rates = 2e-3 * 0.5 ** np.arange(count)
-    x = jnp.asarray(STARTS * (2 * ALPHA / BETA) ** 0.5)
-    heights = np.asarray([spike_height(float(v), ALPHA, BETA) for v in x])
-    found = [_orbit(x, jnp.zeros_like(x), eta, int(12 / eta)) for eta in rates]
-    tops, drifts = (np.asarray(rows) for rows in zip(*found, strict=True))
-    return {"rates": rates, "energy": drifts, "spike": np.abs(tops / heights - 1)}
-
-
-@paper.claim(
-    lambda quantity, order: (
-        f"{TENDS[quantity]} ~ eta^{order:g} along x -> -(1 + eta y) x, "
-        "y -> y + eta (alpha - beta x^2 / 2)"
-    ),
-    name="{quantity}",
-    each=[{"quantity": "energy"}, {"quantity": "spike"}],
-    source="section 4; the order derived",
-    provenance="derived",
-    hypotheses="from y = 0 over one spike and the next",
-    settings=presets(quick=5, paper=7, large=9),
-    run=orbits,
-    mutant={"order": 2.0},
+paper = Paper(
+    "damian2023", "Damian, Nichani, Lee (ICLR 2023)", provenance="second-hand", group=GROUP
 )
-def reduced(found: dict[str, np.ndarray], quantity: str, order: float = 1.0) -> Evidence:
-    """The order in eta at which the map tends to its limit."""
-    # Each orbit has a size of its own, which says nothing about the order.
-    values = found[quantity] / np.exp(np.mean(np.log(found[quantity]), axis=0))
-    return power("order", found["rates"], values, order, 0.1, trials="orbits")
-
-
 SPIKE = 400  # steps
 MODELS: dict[str, Any] = {
     "predicted dynamics": PredictedDynamics(iterations=6),
@@ -161,3 +110,59 @@ def largest(setting: Setting) -> Setting:
 def constrained(setting: Setting, model: str = "constrained trajectory") -> Evidence:
     """Descent beside a model of it."""
     return follows(setting, model)
+
+
+# The reduced map
+
+ALPHA, BETA = 1.0, 1.0
+STARTS = np.linspace(0.02, 0.4, 8)  # x over its standard deviation, at y = 0
+TENDS = {
+    "energy": "max |E - E(0)|, E the energy of the map in the limit",
+    "spike": "max y / sqrt(alpha (z - log z - 1)) - 1, z = x(0)^2 beta / (2 alpha)",
+}
+
+
+@jax.jit
+def _orbit(x: Any, y: Any, eta: Any, steps: Any) -> Any:
+    """The largest y, and the largest change of the energy, of the map over a spike."""
+    first = reduced_energy(x, y, ALPHA, BETA)
+
+    def advance(_: Any, carry: Any) -> Any:
+        x, y, top, drift = carry
+        x, y = reduced_step(x, y, eta, ALPHA, BETA)
+        change = jnp.abs(reduced_energy(x, y, ALPHA, BETA) - first)
+        return x, y, jnp.maximum(top, y), jnp.maximum(drift, change)
+
+    return jax.lax.fori_loop(0, steps, advance, (x, y, y, jnp.zeros_like(x)))[2:]
+
+
+@once
+def orbits(count: int) -> dict[str, np.ndarray]:
+    """The step sizes, and how far the map is from its limit: arrays (step sizes, orbits)."""
+    rates = 2e-3 * 0.5 ** np.arange(count)
+    x = jnp.asarray(STARTS * (2 * ALPHA / BETA) ** 0.5)
+    heights = np.asarray([spike_height(float(v), ALPHA, BETA) for v in x])
+    found = [_orbit(x, jnp.zeros_like(x), eta, int(12 / eta)) for eta in rates]
+    tops, drifts = (np.asarray(rows) for rows in zip(*found, strict=True))
+    return {"rates": rates, "energy": drifts, "spike": np.abs(tops / heights - 1)}
+
+
+@paper.claim(
+    lambda quantity, order: (
+        f"{TENDS[quantity]} ~ eta^{order:g} along x -> -(1 + eta y) x, "
+        "y -> y + eta (alpha - beta x^2 / 2)"
+    ),
+    name="{quantity}",
+    each=[{"quantity": "energy"}, {"quantity": "spike"}],
+    source="section 4; the order derived",
+    provenance="derived",
+    hypotheses="from y = 0 over one spike and the next",
+    settings=presets(quick=5, paper=7, large=9),
+    run=orbits,
+    mutant={"order": 2.0},
+)
+def reduced(found: dict[str, np.ndarray], quantity: str, order: float = 1.0) -> Evidence:
+    """The order in eta at which the map tends to its limit."""
+    # Each orbit has a size of its own, which says nothing about the order.
+    values = found[quantity] / np.exp(np.mean(np.log(found[quantity]), axis=0))
+    return power("order", found["rates"], values, order, 0.1, trials="orbits")

@@ -25,6 +25,7 @@ from ...networks.init import Initialization
 from ...sweeps import Sweep, run
 from ...theory import sharpness
 
+GROUP = "edge of stability"  # papers whose claims are about the same runs
 PROBLEM = (
     "S is the largest eigenvalue of the Hessian of the loss L, eta the step size; regression on a "
     "Chebyshev polynomial, tanh units"
