@@ -19,6 +19,7 @@ from .settings.agreement import agreement, relative
 paper = Paper("saxe2014", "Saxe, McClelland, Ganguli (ICLR 2014)", provenance="read")
 Sizes = tuple[int, int]  # input directions and outputs
 SHALLOW, DEEP = 0.01, 0.05  # strengths of the modes at time 0: two layers, and more
+RATE, STEPS = 0.01, 1_000  # of gradient descent
 SAVES = 64  # flows that save equally often share a compiled program
 FORMULA: dict[str, Any] = {
     "settings": presets(quick=(4, 3), paper=(8, 7), large=(40, 30)),
