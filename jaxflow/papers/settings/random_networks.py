@@ -70,14 +70,15 @@ def tried(
     stronger = _stronger(inequality, factor)
     slacks, applies, unseen, confirmed = [], [], [], 0
     for i, size in enumerate(sizes):
-        smaller, larger, meets = _sides(inequality, chart, size, i, draws)
+        drawn, smaller, larger, meets = _sides(inequality, chart, size, i, draws)
         slack = relative_slack(np, stronger.factor * smaller, larger)
         meets = meets & np.isfinite(slack)
         order = np.argsort(np.where(meets, slack, np.inf))
         suspects = [j for j in order if meets[j] and slack[j] < -NOISE]
-        keys, again = _keys(i, draws), []
-        for j in suspects[:SUSPECTS]:
-            again.append(second_opinion(stronger, chart, size, chart.sample(keys[j], size)))
+        again = [
+            second_opinion(stronger, chart, size, jax.tree.map(lambda x, j=j: x[j], drawn))
+            for j in suspects[:SUSPECTS]
+        ]
         slack[suspects[:SUSPECTS]] = [0.0 if value is None else value for value in again]
         found = sum(value is not None for value in again)
         # Suspects that were not computed again are no evidence if no other was a violation.
@@ -106,15 +107,12 @@ def _stronger(inequality: Inequality, factor: float) -> Inequality:
     return inequality if factor == 1 else inequality.times(factor)
 
 
-def _keys(number: int, count: int) -> Any:
-    return jr.split(jr.fold_in(jr.key(0), number), count)
-
-
 @once
 def _sides(inequality: Inequality, chart: Chart, size: Size, number: int, count: int) -> Any:
-    """Both sides of the inequality without its factor, and whether the hypotheses are met."""
+    """Per network: coordinates, both sides without the factor, whether it meets the hypotheses."""
     base = dataclasses.replace(inequality, factor=1.0, statement="")
-    batches = jnp.split(_keys(number, count), -(-count // BATCH))
+    keys = jr.split(jr.fold_in(jr.key(0), number), count)
+    batches = jnp.split(keys, -(-count // BATCH))
     parts = [_tried(base, chart, size, batch) for batch in batches]
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
@@ -122,8 +120,9 @@ def _sides(inequality: Inequality, chart: Chart, size: Size, number: int, count:
 @eqx.filter_jit
 def _tried(inequality: Inequality, chart: Chart, size: Size, keys: Any) -> Any:
     def one(key: Any) -> Any:
-        network, data = chart(chart.sample(key, size), size)
+        drawn = chart.sample(key, size)
+        network, data = chart(drawn, size)
         sides = inequality.smaller(network, data), inequality.larger(network, data)
-        return *sides, inequality.meets(network, data)
+        return drawn, *sides, inequality.meets(network, data)
 
     return jax.vmap(one)(keys)
