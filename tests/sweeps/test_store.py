@@ -228,7 +228,7 @@ def worker(tmp_path_factory):
     Processes are forked from one that has imported everything, and computed nothing.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["worker"])
+    context.set_forkserver_preload(["jaxflow"])
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("XLA_FLAGS")  # one device
         multiprocessing.forkserver.ensure_running()
