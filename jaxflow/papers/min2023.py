@@ -9,7 +9,7 @@ from ..data import Regression
 from ..falsify.charts import DeepBalanced, Free, Size
 from ..falsify.inequality import Inequality
 from ..networks import DeepLinear
-from ..theory import balanced_level, least_decay, limit_rate, rate_bound
+from ..theory import balanced_level, limit_rate, rate_bound, slowest_decay
 from .settings.random_networks import inequality
 
 paper = Paper("min2023", "Min, Vidal, Mallada (ICML 2023)", provenance="read")
@@ -25,6 +25,7 @@ class NearMinimum(Free):
         return {**c, "E": E}
 
 
+<<<<<<< HEAD
 def two_layers(brace: str, factor: float) -> Inequality:
     """Theorem 1, with alpha_2 so many times the brace that `rate_bound` takes half of."""
     roots = "-d+ + sqrt((d+ + c)^2 + 4 nu_m^2) - d- + sqrt((d- + c)^2 + 4 nu_r^2)"
@@ -33,6 +34,11 @@ def two_layers(brace: str, factor: float) -> Inequality:
         lambda network, data: factor * rate_bound(network, data, margin=True).rate,
         limit_rate,
     )
+=======
+def kernel_floor(network: DeepLinear, data: Regression) -> Any:
+    """`lambda_min(T)`."""
+    return 0.5 * slowest_decay(network, data)
+>>>>>>> 3b8fe57 (Public functions compile once, and a test that walks them; theory's groups say what they predict; plain words in networks, data and theory)
 
 
 PRINTED = two_layers("{}", 2.0)
@@ -74,7 +80,7 @@ def balanced(formula: str, *, printed: bool) -> Inequality:
     return Inequality(
         f"{formula} <= lambda_min(T)",
         smaller,
-        lambda network, data: 0.5 * least_decay(network, data),
+        lambda network, data: 0.5 * slowest_decay(network, data),
     )
 
 

@@ -80,7 +80,7 @@ def test_the_kernel_of_two_layers(seed):
     found = theory.tangent_kernel(network, DATA)
     np.testing.assert_allclose(found, expected, atol=1e-10 * np.abs(expected).max())
     np.testing.assert_allclose(
-        theory.least_decay(network, DATA), theory.limit_rate(network, DATA), rtol=1e-7, atol=1e-10
+        theory.slowest_decay(network, DATA), theory.limit_rate(network, DATA), rtol=1e-7, atol=1e-10
     )
 
 

@@ -1,4 +1,4 @@
-"""Rates and curvature of any network: the tangent kernel's least, the Hessian's largest."""
+"""The tangent kernel, the Hessian and their extreme eigenvalues, for any network."""
 
 from typing import Any
 
@@ -16,6 +16,10 @@ from ...networks.curvature import (
 )
 
 
-def least_decay(network: Any, data: Regression) -> Float[Array, ""]:
-    """`2 lambda_min(T)`: no residual decays more slowly now; 1/time. Needs n = rank(X)."""
+def slowest_decay(network: Any, data: Regression) -> Float[Array, ""]:
+    """`2 lambda_min(T)`, the least rate of decay of `L - L*` now over all residuals, in 1/time.
+
+    T is the tangent kernel. It is zero if the network cannot fit all targets, such as a network
+    that is linear in x on n > rank(X) samples.
+    """
     return 2 * jnp.linalg.eigvalsh(tangent_kernel(network, data))[0]
