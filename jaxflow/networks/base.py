@@ -1,12 +1,12 @@
 """The functions that other rooms call on any network; each family registers its own versions."""
 
 import functools
-from typing import Any
 
 import equinox as eqx
 import jax
 from jaxtyping import Array, Float, PyTree
 
+from .._types import Network
 from ..data import Regression
 
 
@@ -21,7 +21,7 @@ def trainable(network: PyTree) -> PyTree[bool]:
 
 
 @functools.singledispatch
-def best_fit(network: Any, data: Regression) -> Float[Array, "n m"]:
+def best_fit(network: Network, data: Regression) -> Float[Array, "n m"]:
     """The best predictions that this kind of network can make: its excess loss is zero there.
 
     For a general network these are the targets Y. A network that is linear in x can do no better
@@ -32,7 +32,7 @@ def best_fit(network: Any, data: Regression) -> Float[Array, "n m"]:
 
 
 @functools.singledispatch
-def compress(network: Any, data: Regression) -> Any:
+def compress(network: Network, data: Regression) -> Network:
     """A narrower network of the same class with exactly the same trajectory.
 
     Gradient flow, and gradient descent with momentum, weight decay or minibatches (not Adam), never
@@ -59,7 +59,7 @@ def compress(network: Any, data: Regression) -> Any:
 
 
 @functools.singledispatch
-def rotate(network: Any, data: Regression) -> Any:
+def rotate(network: Network, data: Regression) -> Network:
     """The compressed network in rotated inputs, for `data.rotated()`: the same trajectory up to
     that rotation, with at most m + r inputs off the span of the data in place of D - r.
     """

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.experimental.sparse.linalg import lobpcg_standard
 from jaxtyping import Array, Float, Int
 
+from .._types import Network
 from ..data import Regression
 from .base import trainable
 
@@ -79,7 +80,9 @@ def starting_directions(size: int, k: int, dtype: Any) -> Float[Array, "P k"]:
     return jnp.cos(i * (1 + jnp.arange(k, dtype=dtype)[None]) + i**2 / 7)
 
 
-def _flat(network: Any, data: Regression) -> tuple[Callable[[Array], Array], Float[Array, " P"]]:
+def _flat(
+    network: Network, data: Regression
+) -> tuple[Callable[[Array], Array], Float[Array, " P"]]:
     """The loss as a function of the flattened parameters, and the flattened parameters."""
     parameters, rest = eqx.partition(network, trainable(network))
     flat, unravel = jax.flatten_util.ravel_pytree(parameters)
@@ -91,7 +94,7 @@ def _flat(network: Any, data: Regression) -> tuple[Callable[[Array], Array], Flo
 
 
 @eqx.filter_jit
-def hessian(network: Any, data: Regression) -> Float[Array, "P P"]:
+def hessian(network: Network, data: Regression) -> Float[Array, "P P"]:
     """The Hessian of `L = 1/2 ||Y - f(X)||_F^2` in the flattened parameters, shape (P, P)."""
     loss, flat = _flat(network, data)
     return jax.jacfwd(jax.grad(loss))(flat)
@@ -99,7 +102,7 @@ def hessian(network: Any, data: Regression) -> Float[Array, "P P"]:
 
 @eqx.filter_jit
 def hessian_product(
-    network: Any, data: Regression, direction: Float[Array, " P"]
+    network: Network, data: Regression, direction: Float[Array, " P"]
 ) -> Float[Array, " P"]:
     """The Hessian of `hessian` times a `direction` (P,); the matrix is never formed."""
     loss, flat = _flat(network, data)
@@ -108,7 +111,7 @@ def hessian_product(
 
 @eqx.filter_jit
 def hessian_eigenpairs(
-    network: Any,
+    network: Network,
     data: Regression,
     k: int = 1,
     *,
@@ -143,7 +146,7 @@ def hessian_eigenpairs(
     return Eigenpairs(values, found.vectors[:, :k], found.products + 1)
 
 
-def sharpness(network: Any, data: Regression) -> Float[Array, ""]:
+def sharpness(network: Network, data: Regression) -> Float[Array, ""]:
     r"""The largest eigenvalue of the Hessian of `L = 1/2 ||Y - f(X)||_F^2` in the parameters.
 
     Gradient descent with learning rate eta is stable where the sharpness is below `2 / eta`.
@@ -178,7 +181,7 @@ class Slopes(eqx.Module):
 
 
 @eqx.filter_jit
-def slopes(network: Any, data: Regression) -> Slopes:
+def slopes(network: Network, data: Regression) -> Slopes:
     """The squared loss and the sharpness with their gradients: see `Slopes`."""
     loss, flat = _flat(network, data)
     found = hessian_eigenpairs(network, data)

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._types import Network
 from ..data import Regression
 from .base import trainable
 
 
-def tangent_kernel(network: Any, data: Regression) -> Float[Array, "nm nm"]:
+def tangent_kernel(network: Network, data: Regression) -> Float[Array, "nm nm"]:
     r"""`T = J J^T`, with J the Jacobian of all predictions in all parameters.
 
     Under the gradient flow of the squared loss L the residual E obeys `E' = -T E`. Hence
@@ -36,7 +37,7 @@ def tangent_kernel(network: Any, data: Regression) -> Float[Array, "nm nm"]:
 
 @eqx.filter_jit
 def cross_kernel(
-    network: Any, X: Float[Array, "n D"], Z: Float[Array, "k D"] | None = None
+    network: Network, X: Float[Array, "n D"], Z: Float[Array, "k D"] | None = None
 ) -> Float[Array, "nm km"]:
     """The tangent kernel between the points X and Z (default X), as in `tangent_kernel`."""
     parameters, rest = eqx.partition(network, trainable(network))

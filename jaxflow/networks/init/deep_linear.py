@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jax.core import Tracer
@@ -71,11 +72,13 @@ class DeepOrthogonal(Initialization):
         h, L, dtype = self._width(data, width), _depth(depth), data.X.dtype
         first_key, hidden_key, last_key = jr.split(key, 3)
         root = jnp.sqrt(jnp.asarray(h, dtype))
-        keys = jr.split(hidden_key, L - 2)
-        hidden = [root * orthonormal(k, h, h, dtype) for k in keys]
+        hidden = jnp.zeros((0, h, h), dtype)
+        if L > 2:
+            draw = jax.vmap(lambda k: orthonormal(k, h, h, dtype))
+            hidden = root * draw(jr.split(hidden_key, L - 2))
         return DeepLinear(
             self._first(first_key, data, h),
-            jnp.stack(hidden) if hidden else jnp.zeros((0, h, h), dtype),
+            hidden,
             root * orthonormal(last_key, h, data.outputs, dtype).T,
             standard_scale(h, L, data.outputs),
         )

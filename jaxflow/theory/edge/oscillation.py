@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._types import Network
 from ...data import Regression
 from ...networks.curvature import slopes
 
@@ -26,7 +27,7 @@ class Oscillation(eqx.Module):
 
 
 def oscillation(
-    network: Any, data: Regression, learning_rate: Any, *, within: float = 1e-3
+    network: Network, data: Regression, learning_rate: Any, *, within: float = 1e-3
 ) -> Oscillation:
     r"""`sigma^2 = 2 max(0, <-grad L, grad S>) / ||grad S||^2` at the edge of stability.
 
@@ -67,7 +68,7 @@ class SelfStabilization(eqx.Module):
     vector: Float[Array, " P"]
 
 
-def self_stabilization(network: Any, data: Regression, learning_rate: Any) -> SelfStabilization:
+def self_stabilization(network: Network, data: Regression, learning_rate: Any) -> SelfStabilization:
     """The constants of the reduced map (`reduced_step`) at a network.
 
     **Source:** Damian, Nichani, Lee (ICLR 2023), section 4.

@@ -1,10 +1,9 @@
 """The tangent kernel, the Hessian and their extreme eigenvalues, for any network."""
 
-from typing import Any
-
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._types import Network
 from ...data import Regression
 from ...networks import tangent_kernel as tangent_kernel
 from ...networks.curvature import (
@@ -16,7 +15,7 @@ from ...networks.curvature import (
 )
 
 
-def slowest_decay(network: Any, data: Regression) -> Float[Array, ""]:
+def slowest_decay(network: Network, data: Regression) -> Float[Array, ""]:
     """`2 lambda_min(T)`, the least rate of decay of `L - L*` now over all residuals, in 1/time.
 
     T is the tangent kernel. It is zero if the network cannot fit all targets, such as a network

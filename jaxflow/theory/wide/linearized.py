@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._types import Network, Time
 from ...data import Regression
 from ...networks import best_fit, cross_kernel, trainable
 
@@ -27,13 +28,13 @@ class LinearizedFlow(eqx.Module):
     **Source:** Jacot, Gabriel, Hongler (2018); Jin and Montufar (JMLR 2023), section 4.
     """
 
-    network: Any
+    network: Network
     X: Float[Array, "n D"]
     levels: Float[Array, " nm"]  # eigenvalues of T, increasing; 1/time
     basis: Float[Array, "nm nm"]
     modes: Float[Array, " nm"]  # of the residual at the start
 
-    def __init__(self, network: Any, data: Regression):
+    def __init__(self, network: Network, data: Regression):
         self.network, self.X = network, data.X
         levels, self.basis = jnp.linalg.eigh(cross_kernel(network, data.X))
         floor = len(levels) * float(jnp.finfo(levels.dtype).eps) * levels[-1]
@@ -41,19 +42,19 @@ class LinearizedFlow(eqx.Module):
         start = jax.vmap(network)(data.X)
         self.modes = self.basis.T @ (best_fit(network, data) - start).reshape(-1)
 
-    def coefficients(self, t: Any) -> Float[Array, " nm"]:
+    def coefficients(self, t: Time) -> Float[Array, " nm"]:
         """`T^-1 (I - exp(-T t)) r`; `t = inf` is fine."""
         known = self.levels > 0
         safe = jnp.where(known, self.levels, 1)
         return self.basis @ jnp.where(known, -jnp.expm1(-safe * t) / safe * self.modes, 0)
 
-    def __call__(self, X: Float[Array, "k D"], t: Any = jnp.inf) -> Float[Array, "k m"]:
+    def __call__(self, X: Float[Array, "k D"], t: Time = jnp.inf) -> Float[Array, "k m"]:
         """The predictions at points X and time t, default the limit."""
         start = jax.vmap(self.network)(X)
         moved = cross_kernel(self.network, X, self.X) @ self.coefficients(t)
         return start + moved.reshape(start.shape)
 
-    def at(self, t: Any = jnp.inf) -> Any:
+    def at(self, t: Time = jnp.inf) -> Network:
         """The network with the weights that the linearized flow reaches at the time t."""
         parameters, rest = eqx.partition(self.network, trainable(self.network))
 
