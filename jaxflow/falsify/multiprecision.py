@@ -166,25 +166,11 @@ def _move(equation: Any, values: list[Any]) -> list[np.ndarray]:
     return moved
 
 
-MOVES = frozenset(
-    [
-        "broadcast_in_dim",
-        "reshape",
-        "transpose",
-        "squeeze",
-        "slice",
-        "dynamic_slice",
-        "gather",
-        "stack",
-        "concatenate",
-        "pad",
-        "rev",
-        "copy",
-        "dynamic_update_slice",
-        "scatter",
-        "split",
-    ]
+_MOVES = (
+    "broadcast_in_dim reshape transpose squeeze slice dynamic_slice gather stack concatenate pad "
+    "rev copy dynamic_update_slice scatter split"
 )
+MOVES = frozenset(_MOVES.split())
 
 
 def _scatter_add(equation: Any, x: np.ndarray, where: Any, updates: np.ndarray) -> np.ndarray:
@@ -345,7 +331,12 @@ def _sort(equation: Any, *values: np.ndarray) -> list[np.ndarray]:
     return [np.sort(values[0], axis=equation.params["dimension"], kind="stable")]
 
 
+# Primitives that mpmath has under the same name.
+_SAME = "sqrt cbrt exp expm1 log log1p sin cos tan tanh sinh cosh atanh asinh acosh atan2 erf"
+
 RULES: dict[str, Callable[..., Any]] = {
+    **{name: _each(getattr(mpmath, name)) for name in _SAME.split()},
+    **{name: _compare(getattr(operator, name)) for name in ("gt", "ge", "lt", "le", "eq", "ne")},
     "add": _each(operator.add),
     "add_any": _each(operator.add),
     "sub": _each(operator.sub),
@@ -357,34 +348,11 @@ RULES: dict[str, Callable[..., Any]] = {
     "min": _each(min),
     "sign": _each(_sign),
     "square": _each(lambda x: x * x),
-    "sqrt": _each(mpmath.sqrt),
     "rsqrt": _each(lambda x: 1 / mpmath.sqrt(x)),
-    "cbrt": _each(mpmath.cbrt),
-    "exp": _each(mpmath.exp),
     "exp2": _each(lambda x: mpmath.mpf(2) ** x),
-    "expm1": _each(mpmath.expm1),
-    "log": _each(mpmath.log),
-    "log1p": _each(mpmath.log1p),
-    "sin": _each(mpmath.sin),
-    "cos": _each(mpmath.cos),
-    "tan": _each(mpmath.tan),
-    "tanh": _each(mpmath.tanh),
-    "sinh": _each(mpmath.sinh),
-    "cosh": _each(mpmath.cosh),
-    "atanh": _each(mpmath.atanh),
-    "asinh": _each(mpmath.asinh),
-    "acosh": _each(mpmath.acosh),
-    "atan2": _each(mpmath.atan2),
-    "erf": _each(mpmath.erf),
     "logistic": _each(_logistic),
     "pow": _each(operator.pow),
     "integer_pow": lambda equation, x: _all(lambda v: v ** equation.params["y"], x),
-    "gt": _compare(operator.gt),
-    "ge": _compare(operator.ge),
-    "lt": _compare(operator.lt),
-    "le": _compare(operator.le),
-    "eq": _compare(operator.eq),
-    "ne": _compare(operator.ne),
     "is_finite": _compare(mpmath.isfinite),
     "select_n": lambda equation, which, *cases: _all(lambda i, *c: c[int(i)], which, *cases),
     "clamp": _each(lambda low, x, high: min(max(low, x), high)),
