@@ -25,7 +25,6 @@ class NearMinimum(Free):
         return {**c, "E": E}
 
 
-<<<<<<< HEAD
 def two_layers(brace: str, factor: float) -> Inequality:
     """Theorem 1, with alpha_2 so many times the brace that `rate_bound` takes half of."""
     roots = "-d+ + sqrt((d+ + c)^2 + 4 nu_m^2) - d- + sqrt((d- + c)^2 + 4 nu_r^2)"
@@ -34,11 +33,6 @@ def two_layers(brace: str, factor: float) -> Inequality:
         lambda network, data: factor * rate_bound(network, data, margin=True).rate,
         limit_rate,
     )
-=======
-def kernel_floor(network: DeepLinear, data: Regression) -> Any:
-    """`lambda_min(T)`."""
-    return 0.5 * slowest_decay(network, data)
->>>>>>> 3b8fe57 (Public functions compile once, and a test that walks them; theory's groups say what they predict; plain words in networks, data and theory)
 
 
 PRINTED = two_layers("{}", 2.0)
