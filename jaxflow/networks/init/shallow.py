@@ -80,7 +80,7 @@ class Shallow(Initialization):
         numbers = first + jnp.arange(units)
         W, b, v = jax.vmap(unit)(numbers)
         V, h = v.T, jnp.asarray(h, dtype)
-        there = (numbers < h).astype(dtype)
+        there = (numbers.astype(dtype) < h).astype(dtype)
         if self.parametrization == "standard":
             V, scale = V / jnp.sqrt(h), there
         else:
