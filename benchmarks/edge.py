@@ -18,7 +18,7 @@ from jaxflow.claims import shared_runs
 from jaxflow.dynamics.formulations import Parameters
 from jaxflow.dynamics.rules import in_a_row
 from jaxflow.dynamics.status import failed
-from jaxflow.networks.curvature import leading, product
+from jaxflow.networks.curvature import leading_eigenpairs, product
 from jaxflow.networks.losses import SquaredLoss
 from jaxflow.papers.settings import edge_of_stability as edges
 from jaxflow.papers.settings.edge_of_stability import (
@@ -113,7 +113,7 @@ def products(setting: Setting) -> dict[str, Any]:
             problems.append((form, form.start(network)))
         memory = rule.start(*problems[0], setting.rates[-1])  # eigenvectors of a moment before
         loss, flat, _ = in_a_row(*problems[1])
-        pairs = leading(partial(product, loss, flat), memory, steps=rule.iterations)
+        pairs = leading_eigenpairs(partial(product, loss, flat), memory, steps=rule.iterations)
         counts[name] = getattr(rule, looks) * int(pairs.products)
     return {
         "cold_median": float(np.median(cold)),

@@ -23,43 +23,21 @@ from jaxflow.sweeps.summary import by_width
 
 CLAIM = """
 import numpy as np
-import xarray as xr
 
-from jaxflow.claims import Claim, Evidence
-from jaxflow.claims.decide import universal
+from jaxflow.claims import Evidence, Paper, presets
 
-
-class Given(Claim):
-    id, source, provenance, hypotheses = "given.{name}", "me", "derived", "none"
-
-    def __init__(self, least, statement="[x]_+ >= 0"):
-        self.least, self.words = least, statement
-
-    @property
-    def statement(self):
-        return self.words
-
-    def setting(self, preset):
-        return None
-
-    def evaluate(self, sweep, progress=None):
-        slack = np.array([self.least, 1.0])
-        off = np.zeros(2, bool)
-        return Evidence(slack, ~off, off, off, 0.0, {{"nan": np.nan}}, {{}}, xr.Dataset())
-
-    def decide(self, evidence):
-        return universal(evidence)
-
-    @property
-    def mutant(self):
-        return Given({mutant}, "x > 1")
-
-    @property
-    def control(self):
-        return Given(0.5, "x > -1")
+given = Paper("given", "me", provenance="derived")
 
 
-CLAIMS = (Given({least}),)
+@given.claim(
+    "{{says}}",
+    name="{name}",
+    settings=presets(quick=1, paper=1, large=1),
+    mutant={{"least": {mutant}, "says": "x > 1"}},
+    control={{"least": 0.5, "says": "x > -1"}},
+)
+def judge(found, least={least}, says="[x]_+ >= 0"):
+    return Evidence(np.array([least, 1.0]), measured={{"nan": np.nan}})
 """
 
 

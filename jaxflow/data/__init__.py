@@ -1,4 +1,4 @@
-"""What is learned: regression problems and their spectra, synthetic and real."""
+"""What is learned: regression problems with their spectra, from synthetic and real data."""
 
 from .real import load as load
 from .regression import Regression as Regression

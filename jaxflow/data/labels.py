@@ -1,4 +1,4 @@
-"""Classification: labels +1 and -1 as the targets of a regression problem."""
+"""Classification with two classes: targets +1 and -1 of a `Regression`."""
 
 import jax
 import numpy as np
@@ -8,10 +8,10 @@ from .regression import Regression
 
 
 def signed(data: Regression) -> Float[Array, "n D"]:
-    """The rows `y_i x_i`.
+    """The rows `y_i x_i`, shape (n, D).
 
-    **Raises:** `ValueError` unless the targets are a single output of +1 and -1 (as far as known:
-    under `jit` and `vmap` values are not).
+    **Raises:** `ValueError` unless the targets are a single output of +1 and -1. Under `jit` and
+    `vmap`, where the values are unknown, only the number of outputs is checked.
     """
     known = not isinstance(data.Y, jax.core.Tracer)
     if data.outputs != 1 or (known and np.any(np.abs(np.asarray(data.Y)) != 1)):

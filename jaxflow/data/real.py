@@ -1,4 +1,4 @@
-"""Real data: two bundled sets, and the reader's own `.npz` and `.csv` files."""
+"""Real data: two bundled sets, and `.npz` and `.csv` files."""
 
 import csv
 import os
@@ -29,26 +29,28 @@ def load(
 ) -> Regression:
     r"""A real regression problem: `load("digits")`, `load("diabetes")`, or a path to a file.
 
-    Rows are subsampled first; then every column loses its mean, `x - mean(x)`, and then, where
-    asked, is divided by its standard deviation `(mean((x - mean(x))^2))^(1/2)`. A constant column
-    is exactly zero once centred, and is never divided.
+    Rows are subsampled first. Then the mean of every column is subtracted, and with `standardize`
+    the column is divided by its standard deviation `(mean((x - mean(x))^2))^(1/2)`. A constant
+    column becomes exactly zero when it is centred, and is never divided.
 
     - `"digits"`: X is pixels / 16, shape `(1797, 64)`; Y the one-hot class, shape `(1797, 10)`.
     - `"diabetes"`: X is ten raw measurements, shape `(442, 10)`; Y the disease's progression,
       shape `(442, 1)`. Standardized unless told otherwise.
-    - `.npz`: arrays `X` (n, D) and `Y` (n, m) or (n,), in the file's own dtype; never unpickled.
-    - `.csv`: UTF-8, comma-separated, one header row; `targets` names the columns of Y, every other
+    - `.npz`: arrays `X` (n, D) and `Y` (n, m) or (n,), in the file's own dtype. Nothing is
+      unpickled.
+    - `.csv`: UTF-8, comma-separated, one header row. `targets` names the columns of Y; every other
       column is a feature.
 
     **Arguments:**
 
     - `source`: the name of a bundled data set, or a path that ends in `.npz` or `.csv`.
-    - `samples`: how many rows to keep; default all, in the file's order.
-    - `key`: with it, `samples` rows are drawn uniformly without replacement (one key gives nested
-      draws: fewer samples are the first of more); without it, the first `samples` are taken.
-    - `targets`: for `.csv` only, the target columns by name, in the order of Y's columns.
-    - `standardize`: True for X and Y, `"X"` for X alone, False for neither; default the data
-      set's own: True for diabetes, False for all else.
+    - `samples`: how many rows to keep; default all, in the order of the file.
+    - `key`: a random key to draw the `samples` rows with, uniformly without replacement; without
+      a key the first rows are taken. Draws with one key are nested: fewer rows are the first of
+      more.
+    - `targets`: for `.csv` only, the names of the target columns, in the order of Y's columns.
+    - `standardize`: True for X and Y, `"X"` for X alone, False for neither. Default: True for
+      diabetes, False for everything else.
     - `center`: True for X and Y, `"X"` for X alone, False for neither.
 
     **Returns:** a `Regression` in JAX's default precision, or for `.npz` in the file's.
@@ -57,6 +59,13 @@ def load(
 
     **Source:** Alpaydin and Kaynak (1998) for digits; Efron, Hastie, Johnstone, Tibshirani (2004)
     for diabetes; both as bundled with scikit-learn.
+
+    **Example:**
+
+    >>> import jaxflow as jf
+    >>> data = jf.data.load("digits", samples=50)
+    >>> data.samples, data.features, data.outputs
+    (50, 64, 10)
     """
     for name, value in (("center", center), ("standardize", standardize)):
         unset = name == "standardize" and value is None
@@ -82,12 +91,12 @@ def load(
             f"There is no data set named {name!r}: the bundled ones are "
             f"{', '.join(map(repr, BUNDLED))}, and a path must end in .npz or .csv."
         )
-    # Before anything is averaged, so that what is reported is what the file holds.
+    # Checked before centring, so that errors are about the entries of the file.
     X, Y = canonical("X", X), canonical("Y", Y)
     if len(X) != len(Y):
         raise ValueError(
-            f"X has {len(X)} rows and Y has {len(Y)} in {name}: they must have one row a sample "
-            "each."
+            f"X has {len(X)} rows and Y has {len(Y)} in {name}: they must have one row per "
+            "sample each."
         )
     X, Y = _subsample(X, Y, samples, key)
     if standardize is None:
@@ -105,7 +114,7 @@ def load(
 
 
 def _default_precision(values: np.ndarray) -> np.ndarray:
-    """Data with no precision of its own follows JAX's: nothing is rounded that was asked for."""
+    """The values in JAX's default precision, for data that have no precision of their own."""
     return values.astype(jax.dtypes.canonicalize_dtype(np.float64))
 
 
@@ -127,13 +136,13 @@ def _subsample(
 
 
 def _prepared(values: np.ndarray, center: bool, standardize: bool) -> np.ndarray:
-    """Centred and standardized columns, computed in double precision whatever the dtype."""
+    """Centred and standardized columns, in double precision whatever the dtype."""
     wide = values.astype(np.float64)
     varies = np.ptp(wide, axis=0) > 0
     mean = wide.mean(axis=0)
     scale = np.where(varies, wide.std(axis=0), 1.0)
     if center:
-        # A constant column minus its rounded mean need not be zero: say so outright.
+        # A constant column minus its rounded mean need not be exactly zero.
         wide = np.where(varies, wide - mean, 0.0)
     if standardize:
         wide = wide / np.where(scale > 0, scale, 1.0)
@@ -141,7 +150,7 @@ def _prepared(values: np.ndarray, center: bool, standardize: bool) -> np.ndarray
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    # Imported where it is used: scikit-learn takes longer to import than the rest of the package.
+    # Imported here, since importing scikit-learn takes longer than the rest of the package.
     from sklearn.datasets import load_digits
 
     pixels, classes = load_digits(return_X_y=True)
@@ -235,7 +244,7 @@ def _csv_cells(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
         )
     if len(rows) < 2:
         what = "only a header" if rows else "empty"
-        raise ValueError(f"{path} is {what}: it needs a header row and one row a sample.")
+        raise ValueError(f"{path} is {what}: it needs a header row and one row per sample.")
     (names, *rows), (_, *lines) = rows, lines
     if len(names) == 1:
         raise ValueError(
@@ -254,7 +263,7 @@ def _csv_cells(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
         if len(row) != len(names):
             raise ValueError(
                 f"Line {line} of {path} has {len(row)} cells, but the header has {len(names)}: "
-                "give every row one cell a column."
+                "give every row one cell per column."
             )
     return names, rows, lines
 

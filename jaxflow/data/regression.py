@@ -1,4 +1,4 @@
-"""The learning problem: what is learned, and everything its spectrum says about it."""
+"""The regression problem, and what its spectrum says about it."""
 
 import warnings
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 
 def canonical(name: str, values: ArrayLike) -> np.ndarray:
-    """`values` as a finite float matrix on the host, in the dtype JAX will keep."""
+    """`values` as a NumPy matrix of finite floats, in the dtype that JAX will keep."""
     if isinstance(values, jax.core.Tracer):
         raise ValueError(
             f"{name} is being traced, but its numerical rank decides array shapes: "
@@ -24,10 +24,10 @@ def canonical(name: str, values: ArrayLike) -> np.ndarray:
         array = array[:, None]
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(
-            f"{name} must be a non-empty matrix with one row a sample, got shape {array.shape}."
+            f"{name} must be a non-empty matrix with one row per sample, got shape {array.shape}."
         )
     wanted = array.dtype if array.dtype.kind == "f" else np.dtype(np.float64)
-    # JAX has no other floats that a matrix can be decomposed in.
+    # JAX decomposes matrices of these two dtypes only.
     wanted = np.dtype(np.float32 if wanted.itemsize <= 4 else np.float64)
     array = array.astype(jax.dtypes.canonicalize_dtype(wanted))
     bad = int(np.size(array) - np.isfinite(array).sum())
@@ -58,15 +58,15 @@ class Regression(eqx.Module):
 
         `L(Theta) = 1/2 ||W^T Y - S Phi^T Theta||_F^2 + L*`,  `L* = 1/2 ||(I - W W^T) Y||_F^2`.
 
-    Nothing is assumed about n, D, m: rank-deficient X, n > D and m > r are all handled.
+    Nothing is assumed about the sizes: X may be rank deficient, n > D, and m > r.
 
     **Arguments:**
 
-    - `X`: inputs, one row a sample, shape `(n, D)`.
+    - `X`: inputs, one row per sample, shape `(n, D)`; a vector is one feature.
     - `Y`: targets, shape `(n, m)`, or `(n,)` for one target.
     - `rank_tolerance`: singular values at or below `rank_tolerance * s_1` count as zero. Default
-      `max(n, D) * eps` of X's dtype, the threshold of `numpy.linalg.matrix_rank`. What counts as
-      zero is dropped from the span: the loss in those directions belongs to `optimal_loss`.
+      `max(n, D) * eps` of X's dtype, the threshold of `numpy.linalg.matrix_rank`. Directions that
+      count as zero are left out of the span: their loss is part of `optimal_loss`.
 
     **Attributes:** `X`, `Y`, and
 
@@ -77,6 +77,15 @@ class Regression(eqx.Module):
 
     **Raises:** `ValueError` for shapes that do not fit, entries that are not finite, X = 0, or
     construction under a JAX transformation (the rank decides shapes).
+
+    **Example:**
+
+    >>> import jaxflow as jf
+    >>> data = jf.Regression([[2.0, 0.0], [0.0, 1.0]], [2.0, 3.0])
+    >>> data
+    Regression(n=2, D=2, m=1, rank=2, condition=4, L*=0)
+    >>> data.min_norm.tolist()
+    [[1.0], [3.0]]
     """
 
     X: Float[Array, "n D"]
@@ -92,14 +101,14 @@ class Regression(eqx.Module):
         warn_if_rounded(X, Y, stacklevel=4)  # two of the frames are Equinox's
         if len(x) != len(y):
             raise ValueError(
-                f"X has {len(x)} rows and Y has {len(y)}: they must have one row a sample each."
+                f"X has {len(x)} rows and Y has {len(y)}: they must have one row per sample each."
             )
         dtype = np.result_type(x, y)
         if rank_tolerance is None:
             rank_tolerance = max(x.shape) * float(np.finfo(x.dtype).eps)
         if not 0 <= rank_tolerance < 1:
             raise ValueError(f"rank_tolerance must lie in [0, 1), got {rank_tolerance}.")
-        # On the host and in double precision whatever the dtype: done once, it should be done well.
+        # In double precision whatever the dtype.
         wide_x, wide_y = x.astype(np.float64), y.astype(np.float64)
         left, s, right = np.linalg.svd(wide_x, full_matrices=False)
         rank = int(np.count_nonzero(s > rank_tolerance * s[0])) if s[0] > 0 else 0
@@ -123,11 +132,11 @@ class Regression(eqx.Module):
     ) -> "Regression":
         """The problem `X = [diag(s), 0]`, `Y = targets`, of n = r samples and L* = 0.
 
-        Up to rotations of samples and inputs this is every problem that can be fitted. Its rank is
-        known beforehand, so that it can be made under any JAX transformation.
+        Every problem with L* = 0 has this form, up to rotations of samples and inputs. Its rank is
+        known beforehand, so that it can be built under any JAX transformation.
 
-        **Arguments:** s, positive and decreasing; `targets`; the number of `features` D >= r,
-        default r.
+        **Arguments:** `singular_values`, positive and decreasing; `targets`; the number of
+        `features` D >= r, default r.
         """
         r, dtype = singular_values.shape[-1], singular_values.dtype
         D = r if features is None else features
@@ -151,15 +160,25 @@ class Regression(eqx.Module):
         return data
 
     def rotated(self) -> "Regression":
-        """The same problem with the inputs rotated, and of D - r directions off the span m + r.
+        """The problem in rotated inputs, without inputs that no compressed network needs.
 
-        The span comes first: `X = [W S, 0]`, `right = [I; 0]`. What a compressed network has off
-        the span has rank m + r at most, so that no norm needs more than that.
+        The span comes first: `X = [W S, 0]`, `right = [I; 0]`. Of the D - r inputs off the span
+        m + r are kept at most, the largest rank that the weights of a compressed network can have
+        there.
         """
         rest = min(self.features - self.rank, self.outputs + self.rank)
         X = jnp.pad(self.left * self.singular_values[None, :], ((0, 0), (0, rest)))
         right = jnp.eye(self.rank + rest, self.rank, dtype=self.X.dtype)
         return eqx.tree_at(lambda data: (data.X, data.right), self, (X, right))
+
+    def __repr__(self) -> str:
+        if not isinstance(self.Y, jax.Array | np.ndarray):
+            return object.__repr__(self)  # a tree of something else, such as a filter mask
+        sizes = f"n={self.samples}, D={self.features}, m={self.outputs}, rank={self.rank}"
+        if isinstance(self.Y, jax.core.Tracer) or self.Y.ndim > 2:
+            return f"Regression({sizes})"
+        loss = float(self.optimal_loss)
+        return f"Regression({sizes}, condition={float(self.condition):.3g}, L*={loss:.3g})"
 
     @property
     def samples(self) -> int:
@@ -188,7 +207,7 @@ class Regression(eqx.Module):
 
     @property
     def span_rows(self) -> Float[Array, "r D"]:
-        """`W^T X = S Phi^T`: the samples in coordinates of their span."""
+        """`W^T X = S Phi^T`, the inputs of the r modes."""
         return self.singular_values[:, None] * self.right.T
 
     @property
@@ -198,7 +217,7 @@ class Regression(eqx.Module):
 
     @property
     def min_norm(self) -> Float[Array, "D m"]:
-        """The min-norm solution `Phi S^-1 W^T Y`: of all minimizers, the one of least norm."""
+        """The min-norm solution `Phi S^-1 W^T Y`: the minimizer of least Frobenius norm."""
         return self.right @ self.span_solution
 
     @property

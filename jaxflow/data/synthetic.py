@@ -42,10 +42,19 @@ def gaussian(
     X is replaced by `W Phi^T` of its singular value decomposition, so that every singular value
     is 1 (`scale` then has no effect).
 
-    **Arguments:** `samples` n, `features` D, `targets` m, standard deviation of the `noise`.
+    **Arguments:** a random `key`; the numbers of `samples` n, `features` D and `targets` m; the
+    standard deviation of the `noise`, and the `scale` of X.
 
     **Source:** Min, Tarmoun, Vidal, Mallada (ICML 2021), appendix A.1 (`whiten=True`) and A.2
     (`scale = 1 / sqrt(D)`).
+
+    **Example:**
+
+    >>> import jax
+    >>> import jaxflow as jf
+    >>> data = jf.data.gaussian(jax.random.key(0), samples=5, features=20, targets=2, whiten=True)
+    >>> data.rank, data.min_norm.shape, round(float(data.condition), 6)
+    (5, (20, 2), 1.0)
     """
     _check(samples=samples, features=features, targets=targets)
     input_key, teacher_key = jr.split(key)
@@ -70,9 +79,9 @@ def spectrum(
 ) -> Regression:
     r"""Inputs with a prescribed spectrum and Haar-random singular vectors.
 
-    Give either `singular_values` (any number r <= min(n, D) of them; the others are zero, so that
-    X has rank r), or `condition`: the condition number `(s_1/s_r)^2` of `X^T X`, met by
-    `min(n, D)` singular values that decrease geometrically from 1.
+    Give either `singular_values`, any number r <= min(n, D) of them (X then has rank r), or
+    `condition`, the condition number `(s_1/s_r)^2` of `X^T X`; the `min(n, D)` singular values then
+    decrease geometrically from 1.
     """
     _check(samples=samples, features=features, targets=targets)
     full = min(samples, features)

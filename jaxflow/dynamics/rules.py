@@ -12,7 +12,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from ..networks.curvature import bend, generic, leading, product
+from ..networks.curvature import (
+    leading_eigenpairs,
+    product,
+    starting_directions,
+    third_derivative,
+)
 from .formulations import Parameters
 
 
@@ -75,15 +80,16 @@ class Curved(Rule):
     def start(self, form: Parameters, parameters: PyTree[Array], rate: Any) -> PyTree:
         loss, flat, _ = in_a_row(form, parameters)
         columns = min(self.unstable + 1, flat.size)
-        start = generic(flat.size, columns, flat.dtype)
-        return leading(functools.partial(product, loss, flat), start).vectors
+        start = starting_directions(flat.size, columns, flat.dtype)
+        return leading_eigenpairs(functools.partial(product, loss, flat), start).vectors
 
     def look(self, loss: Callable[[Array], Array], at: Array, start: Array) -> "Edge":
         """Gradient, leading eigenpairs, and the derivatives of the eigenvalues."""
-        pairs = leading(functools.partial(product, loss, at), start, steps=self.iterations)
+        times = functools.partial(product, loss, at)
+        pairs = leading_eigenpairs(times, start, steps=self.iterations)
         k = min(self.unstable, len(pairs.values))
         U = pairs.vectors[:, :k]
-        rows = [jnp.stack([bend(loss, at, u, v) for v in U.T]) for u in U.T]
+        rows = [jnp.stack([third_derivative(loss, at, u, v) for v in U.T]) for u in U.T]
         return Edge(jax.grad(loss)(at), pairs.values[:k], U, jnp.stack(rows), pairs.vectors)
 
 

@@ -1,4 +1,4 @@
-"""The hunt for counterexamples: inequalities, charts of families, ascent, multiprecision."""
+"""The search for counterexamples: inequalities, charts of families, ascent, multiprecision."""
 
 from . import charts as charts
 from .hunt import Falsification as Falsification, falsify as falsify

@@ -1,9 +1,9 @@
 r"""Charts: smooth coordinates on families of networks together with the data they learn from.
 
 A family such as the balanced networks has measure zero among all networks, so that random search
-never meets it, and a step along a gradient leaves it. A chart is a map from free coordinates onto
-the family: whatever the coordinates, the hypothesis holds. By the rotations of inputs, samples and
-targets, data are taken as `X = [diag(s), 0]`.
+never finds one, and a step along a gradient leaves it. A chart maps free coordinates onto the
+family, so that its networks meet the hypothesis for all coordinates. Since inputs, samples and
+targets may be rotated, the data are `X = [diag(s), 0]`.
 """
 
 import abc
@@ -36,8 +36,8 @@ class Size(NamedTuple):
 class Chart(eqx.Module):
     """Coordinates of a family: `chart(coordinates, size) -> (network, data)`.
 
-    `arrays(size)` names the arrays and their shapes. They are drawn normal with magnitudes from
-    10^-2 to 10^1, each array its own, so that layers of very different sizes are met.
+    The coordinates are the arrays that `arrays(size)` names. Each is drawn normal, with a magnitude
+    of its own between 10^-2 and 10^1, so that layers of very different sizes occur.
     """
 
     isotropic: bool = eqx.field(default=False, static=True)  # all singular values of X are 1
@@ -49,7 +49,7 @@ class Chart(eqx.Module):
 
     @abc.abstractmethod
     def network(self, c: dict[str, Array], size: Size) -> Any:
-        """The network of these coordinates, on inputs of which the first r are the span."""
+        """The network with these coordinates; the first r inputs are the span of the data."""
 
     def sizes(self) -> list[Size]:
         """The dimensions to search, small ones first."""
@@ -66,12 +66,12 @@ class Chart(eqx.Module):
         shapes = self._all(size)
         lengths = [math.prod(shape) for shape in shapes.values()]
         size_key, value_key = jr.split(key)
-        # Two draws in all: each takes a second to compile.
+        # Only two draws, since each takes a second to compile.
         uniform = jr.uniform(size_key, (len(shapes),))
         values = jnp.split(jr.normal(value_key, (sum(lengths),)), np.cumsum(lengths)[:-1])
         out = {}
         for i, (name, shape) in enumerate(shapes.items()):
-            # The singular values of X are there by their logarithms.
+            # The coordinates of the singular values of X are logarithms.
             magnitude = 1.5 * uniform[i] if name == "s" else 10 ** (3 * uniform[i] - 2)
             out[name] = magnitude * values[i].reshape(shape)
         return out
@@ -85,7 +85,7 @@ class Chart(eqx.Module):
         r = size.rank
         ones = jnp.ones(r, c["E"].dtype)
         s = ones if self.isotropic else jnp.sort(jnp.exp(c["s"]))[::-1]
-        # The residual is a coordinate: the neighbourhood of a minimum is as large as the rest.
+        # The residual is a coordinate, so that networks near a minimum are drawn often.
         targets = s[:, None] * network.product[:r] + c["E"]
         return network, Regression.of_spectrum(s, targets, features=r + size.off_span)
 
@@ -119,7 +119,7 @@ class Balanced(Chart):
 
 
 class LambdaBalanced(Chart):
-    """Homogeneous imbalance, `U1^T U1 - V^T V = lam I`, lam of the given sign."""
+    """Networks with homogeneous imbalance, `U1^T U1 - V^T V = lam I`, lam of the given sign."""
 
     name: ClassVar[str] = "lambda-balanced"
     positive: bool = eqx.field(default=True, static=True)
@@ -142,9 +142,10 @@ class LambdaBalanced(Chart):
 
 
 class Prescribed(Chart):
-    """The imbalance's eigenvalues and the product as coordinates (`init.Prescribed`).
+    """Networks of width r + m with any imbalance and product, as in `init.Prescribed`.
 
-    Coordinates `plus` and `minus` are square roots of eigenvalues. Width r + m.
+    The coordinates are the product and, as their square roots `plus` and `minus`, the eigenvalues
+    of the imbalance.
     """
 
     name: ClassVar[str] = "prescribed imbalance and product"
@@ -163,7 +164,7 @@ class Prescribed(Chart):
 
 
 class DeepFree(Chart):
-    """Any deep linear network, of 3 and 4 layers unless the sizes say otherwise."""
+    """Any deep linear network, of 3 and 4 layers by default."""
 
     name: ClassVar[str] = "any deep network"
 
@@ -179,7 +180,7 @@ class DeepFree(Chart):
 
 
 class DeepBalanced(Chart):
-    """Balanced deep linear networks, `W_(l+1)^T W_(l+1) = W_l W_l^T`, of 2, 3 and 4 layers."""
+    """Deep linear networks with `W_(l+1)^T W_(l+1) = W_l W_l^T`, of 2, 3 and 4 layers."""
 
     name: ClassVar[str] = "balanced"
 
@@ -202,7 +203,7 @@ class DeepBalanced(Chart):
 
 
 def _frame(free: Float[Array, "n k"]) -> Float[Array, "n k"]:
-    """Orthonormal columns that span those of a free matrix."""
+    """Orthonormal columns with the span of the columns of any matrix."""
     return jnp.linalg.qr(free)[0]
 
 

@@ -1,6 +1,7 @@
 """The gradient flow in multiprecision: slow, and independent of every other solver.
 
-Gragg's extrapolation of the modified midpoint rule, on the program of the gradient itself.
+The method is Gragg's extrapolation of the modified midpoint rule, applied to the jaxpr of the
+gradient.
 """
 
 from typing import Any
@@ -10,23 +11,25 @@ import jax
 import mpmath
 import numpy as np
 
+from .._types import Network
 from ..data import Regression
 from ..networks import trainable
 from ..networks.losses import SquaredLoss
 from .multiprecision import exactly, program
 
-COLUMNS = 9  # midpoint rules with 2, 4, ..., 18 substeps: order 18
-STEPS = 300  # at most: a second each, or less
+COLUMNS = 9  # midpoint rules with 2, 4, ..., 18 substeps, which give order 18
+STEPS = 300  # most steps of a flow; each takes up to a second
 
 
-def exact_flow(network: Any, data: Regression, t: float, *, digits: int = 30) -> Any:
+def exact_flow(network: Network, data: Regression, t: float, *, digits: int = 30) -> Network | None:
     """The network at the flow time t under the squared loss, its numbers as `mpmath.mpf`.
 
     The error of a step is below `10^(-2/3 digits)` of the largest parameter.
 
-    **Arguments:** a `network` (numbers count as exact), the `data`, a time and working `digits`.
+    **Arguments:** a `network` at time 0 and the `data`, whose numbers count as exact; the time `t`;
+    the number of `digits` of the arithmetic.
 
-    **Returns:** the network, or None where more than 300 steps would be needed.
+    **Returns:** the network at time t, or None if more than 300 steps would be needed.
     """
     moving, still = eqx.partition(network, trainable(network))
 

@@ -1,4 +1,4 @@
-"""Hunt for a counterexample: random restarts, ascent on the violation, a second opinion."""
+"""The search for a counterexample: random restarts, ascent on the violation, and a check."""
 
 import dataclasses
 import functools
@@ -17,6 +17,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
+from .._types import Network
 from ..data import Regression
 from ..dynamics import Measure, gradient_flow
 from ..machine.files import atomic_write
@@ -25,24 +26,26 @@ from .exact_flow import exact_flow
 from .inequality import Inequality
 from .multiprecision import exactly, rounded
 
-RESTARTS, CLIMBERS, CLIMB = 8192, 16, 50  # random networks a round; the best climb; steps each
-FLOWS, FLOW_CLIMB, TIMES = 128, 6, 64  # the same for trajectories, and times looked at along each
-PACE = 0.03  # of an ascent step, relative to the coordinates
-NOISE, FLOW_NOISE = 1e-11, 1e-6  # of a slack: nearer to 0 nothing is even suspected
-LEAST = 1e-9  # that a counterexample must show: the constants of a formula are doubles, too
-OPINIONS = 4  # candidates a round that are looked at again
-DEEPEST = 1e-10  # of the initial excess loss: beyond, weights in double precision cannot tell it
+RESTARTS, CLIMBERS, CLIMB = 8192, 16, 50  # per round: random networks, ascents, steps of each
+FLOWS, FLOW_CLIMB, TIMES = 128, 6, 64  # for trajectories: networks, steps, times along each
+PACE = 0.03  # size of an ascent step, relative to the coordinates
+NOISE, FLOW_NOISE = 1e-11, 1e-6  # a negative slack nearer to 0 is taken for rounding
+LEAST = 1e-9  # least violation of a counterexample, since constants of a formula are doubles
+OPINIONS = 4  # candidates per round that are computed again in multiprecision
+DEEPEST = 1e-10  # of the initial excess loss; below, it is rounding of the weights
 
 
 @dataclasses.dataclass(frozen=True)
 class Falsification:
-    """What came of a hunt.
+    """The result of a search for a counterexample.
 
-    **Attributes:** `violated`, whether a counterexample was confirmed in independent arithmetic;
-    `slack`, the worst found in double precision, and `exact_slack`, the same again in
-    multiprecision (None if nothing was suspected); the instance, `network` and `data`, with `t`
-    if it is about trajectories; its `size`; `evaluations` of the slack within the hypotheses;
-    `unconfirmed`, suspicions that the second opinion did not share; `sizes` searched; `seconds`.
+    **Attributes:** the `statement` and the name of the `chart`; `violated`, whether a
+    counterexample was confirmed in multiprecision; `slack`, the least found in double precision,
+    and `exact_slack`, the same in multiprecision (None if no violation was suspected); the instance
+    where it was found: `network`, `data`, its `size`, and the time `t` if the inequality is about
+    trajectories; `evaluations`, the number of slacks computed within the hypotheses; `unconfirmed`,
+    the number of suspected violations that multiprecision did not confirm; the number of `sizes`
+    searched; and the `seconds` that it took.
     """
 
     statement: str
@@ -50,7 +53,7 @@ class Falsification:
     violated: bool
     slack: float
     exact_slack: float | None
-    network: Any
+    network: Network
     data: Regression
     t: float | None
     size: Size
@@ -60,7 +63,7 @@ class Falsification:
     seconds: float
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the instance as `.npz`: X, Y (for `data.load(path, center=False)`), network, t."""
+        """Write X, Y, the arrays of the network and t as `.npz`, for `load(path, center=False)`."""
         values: dict[str, Any] = {"X": self.data.X, "Y": self.data.Y}
         for where, leaf in jax.tree_util.tree_leaves_with_path(self.network):
             values[jax.tree_util.keystr(where, simple=True, separator=".")] = leaf
@@ -91,23 +94,23 @@ def falsify(
     key: PRNGKeyArray | None = None,
     stop: bool = True,
 ) -> Falsification:
-    """Hunt for networks and data that break an inequality.
+    """Search for networks and data that violate an inequality.
 
-    Size after size, small ones first and again and again: many random networks, then an ascent on
-    the violation from the worst of them by Adam, through the flow itself where the inequality has
-    a `t1` (down to 1e-10 of the initial excess loss). What looks broken is computed again from its
-    coordinates, with 50 and with 80 digits (trajectories are integrated anew, by extrapolation,
-    with 30 and with 45), which must agree. Only then is it a counterexample.
-    Violations outside the hypotheses, the chart's or `inequality.applies`, never count.
+    The sizes are visited in turn, small ones first, again and again. At each, many random networks
+    are drawn, and Adam ascends the violation from the worst of them; if the inequality has a `t1`,
+    through the flow itself (down to 1e-10 of the initial excess loss). A suspected violation is
+    computed again from its coordinates with 50 and with 80 digits (trajectories are integrated anew
+    by extrapolation, with 30 and with 45 digits). Only if the two agree is it a counterexample.
+    Networks outside the hypotheses, which are the chart and `inequality.applies`, never count.
 
     **Arguments:**
 
     - `inequality`: an `Inequality`.
     - `chart`: the hypotheses as a family of networks; default `charts.Free()`, all of them.
     - `sizes`: the dimensions to search; default `chart.sizes()`.
-    - `seconds`, `evaluations`: when to give up: whichever comes first. What is running is finished.
-    - `key`: of the random networks.
-    - `stop`: at the first counterexample; else the worst one found in the time is returned.
+    - `seconds`, `evaluations`: the search ends when either is spent, after the round that runs.
+    - `key`: the random key of the networks.
+    - `stop`: whether to stop at the first counterexample; else the worst one is returned.
 
     **Returns:** a `Falsification`.
 
@@ -125,8 +128,8 @@ def falsify(
     visited: set[Size] = set()
     best: tuple[bool, float, Any] | None = None
 
-    # Programs of this call alone, let go when it returns: each of its sizes has some 430 memory
-    # maps, of which a process may have 65,530.
+    # The programs are freed when the call returns: each has about 430 memory maps, and a process
+    # may have 65,530.
     hunts = {size: jax.jit(functools.partial(_hunt, inequality, chart, size)) for size in where}
 
     def spent() -> bool:
@@ -135,7 +138,7 @@ def falsify(
 
     for number in itertools.count():
         size = where[number % len(where)]
-        # Optax's own code needs implicit promotion, and an inequality of the user's may.
+        # Optax needs implicit promotion of types, and a user's inequality may.
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             found = hunts[size](jr.fold_in(key, number))
         visited.add(size)
@@ -150,7 +153,7 @@ def falsify(
                 exact = second_opinion(inequality, chart, size, c, t)
                 unconfirmed += exact is None
             confirmed = exact is not None
-            # What was only suspected counts as attained.
+            # A suspected violation that is not confirmed counts as equality.
             value = exact if exact is not None else slack if slack >= -noise else 0.0
             if best is None or (not confirmed, value) < (not best[0], best[1]):
                 best = confirmed, value, (slack, exact, size, c, t)
@@ -184,10 +187,11 @@ def falsify(
 def second_opinion(
     inequality: Inequality, chart: Chart, size: Size, coordinates: Any, t: float = 0.0
 ) -> float | None:
-    """The slack of a suspect in multiprecision; None if it is no violation there.
+    """The slack of a suspected violation in multiprecision; None if there is no violation.
 
-    Twice, with 50 and 80 digits (trajectories: 30 and 45): where an inequality is attained, or
-    hardly conditioned, rounding falls on either side of 0, but not twice by the same amount.
+    It is computed twice, with 50 and 80 digits (trajectories: 30 and 45). Where an inequality is
+    attained, or badly conditioned, rounding may make the slack negative, but not twice by the same
+    amount.
     """
     found = []
     for digits in (50, 80) if inequality.t1 is None else (30, 45):
@@ -209,7 +213,7 @@ def second_opinion(
 
 
 class _Found(eqx.Module):
-    """The worst of a round: slacks, times and coordinates; and how many were evaluated."""
+    """The best ascents of a round: slacks, times, coordinates; and the number of evaluations."""
 
     slack: Array
     t: Array
@@ -222,7 +226,7 @@ def _hunt(inequality: Inequality, chart: Chart, size: Size, key: PRNGKeyArray) -
     restarts, climb = (FLOWS, FLOW_CLIMB) if flows else (RESTARTS, CLIMB)
 
     def worst(c: Any) -> tuple[Array, Array, Array]:
-        """The least slack of these coordinates, when, and how many slacks were looked at."""
+        """The least slack at these coordinates, its time, and the number of slacks computed."""
         network, data = chart(c, size)
         slack, t = _slacks(inequality, network, data)
         counts = inequality.meets(network, data) & jnp.isfinite(slack)
@@ -246,7 +250,7 @@ def _hunt(inequality: Inequality, chart: Chart, size: Size, key: PRNGKeyArray) -
         change, state = ascent.update(gradient, state, c)
         new = optax.apply_updates(c, change)
         slack, t, count = worst(new)
-        # What is not finite, or outside the hypotheses, is walked through but not kept.
+        # Networks outside the hypotheses, or not finite, may be passed but are not kept.
         better = slack < kept[1]
         kept = jax.tree.map(lambda a, b: jnp.where(better, a, b), (new, slack, t), kept)
         return (new, state, kept), count
@@ -265,8 +269,8 @@ def _hunt(inequality: Inequality, chart: Chart, size: Size, key: PRNGKeyArray) -
     return _Found(low, when, c, jnp.sum(count) + jnp.sum(more))
 
 
-def _slacks(inequality: Inequality, network: Any, data: Regression) -> tuple[Array, Array]:
-    """The slacks of one network, at all times that are looked at, and these times."""
+def _slacks(inequality: Inequality, network: Network, data: Regression) -> tuple[Array, Array]:
+    """The slacks of one network at all times of its trajectory, and these times."""
     dtype = data.X.dtype
     if inequality.t1 is None:
         return inequality.slack(network, data)[None], jnp.zeros(1, dtype)

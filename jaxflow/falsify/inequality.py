@@ -1,4 +1,4 @@
-"""An inequality about networks, stated so that it can be tried on random ones and hunted down."""
+"""An inequality about networks, in a form that a search for counterexamples can evaluate."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,18 +10,18 @@ from jaxtyping import Array, Bool, Float
 
 @dataclasses.dataclass(frozen=True)
 class Inequality:
-    r"""`factor * smaller <= larger`, of a network and the data it learns from.
+    r"""`factor * smaller <= larger`, for a network and the data that it learns from.
 
     **Arguments:**
 
     - `statement`: the inequality in symbols.
-    - `smaller`, `larger`: functions `(network, data) -> scalar` in `jax.numpy`. With `t1`:
-      functions `(start, now, t, data) -> scalar` of the network at time 0 and at a flow time
-      `0 < t <= t1`, so that the inequality is about trajectories.
-    - `applies`: `(network, data) -> bool`, the hypotheses that the sampler does not ensure by
-      itself; of the network at time 0. Where it is False nothing counts. Default: everywhere.
+    - `smaller`, `larger`: the two sides, called as `f(network, data)`; with `t1`, called as
+      `f(start, now, t, data)`, with the networks at time 0 and at a flow time `0 < t <= t1`. They
+      return scalars, and are written in `jax.numpy`.
+    - `applies`: the hypotheses that the chart does not ensure, called as `f(network, data)` with
+      the network at time 0. Networks for which it is False do not count. Default: none.
     - `t1`: the longest flow time, if the inequality is about trajectories.
-    - `factor`: of the smaller side; more than 1 makes a stronger statement.
+    - `factor`: multiplies the smaller side; more than 1 makes a stronger statement.
     """
 
     statement: str
@@ -36,7 +36,7 @@ class Inequality:
             raise ValueError(f"t1 must be positive, got {self.t1}.")
 
     def slack(self, *where: Any) -> Float[Array, ""]:
-        """`(larger - smaller) / (|larger| + |smaller|)`: in [-1, 1], negative where it is broken.
+        """`(larger - smaller) / (|larger| + |smaller|)`: in [-1, 1], negative where it is violated.
 
         A change of units does not change it. 0 where both sides are 0.
         """
@@ -47,12 +47,12 @@ class Inequality:
         return jnp.asarray(True if self.applies is None else self.applies(network, data))
 
     def times(self, factor: float) -> "Inequality":
-        """The same with its smaller side multiplied."""
+        """The inequality with its smaller side multiplied by a factor."""
         statement = f"{factor:g} * ({self.statement.replace(' <=', ') <=', 1)}"
         return dataclasses.replace(self, statement=statement, factor=self.factor * factor)
 
 
 def relative_slack(np: Any, smaller: Any, larger: Any) -> Any:
-    """The slack from both sides, in this array library."""
+    """The slack from both sides, which may be arrays of NumPy or of JAX."""
     size = np.abs(larger) + np.abs(smaller)
     return (larger - smaller) / np.where(size > 0, size, 1)

@@ -1,8 +1,9 @@
-"""A JAX function in arithmetic of any precision: its own program, carried out by mpmath.
+"""An interpreter that evaluates a JAX function in arithmetic of any precision, by mpmath.
 
-What is suspected in double precision is looked at again here, so that rounding is never reported
-as a counterexample. The program is the function's jaxpr. Numbers lie in NumPy arrays of objects;
-a primitive that only moves numbers is applied by JAX to their places, one that computes has a rule.
+Violations that double precision suggests are checked here, so that rounding is never reported as a
+counterexample. The interpreter runs the jaxpr of the function on NumPy arrays of `mpmath.mpf`. A
+primitive that computes has a rule in `RULES`; one that only moves numbers (`MOVES`) is applied by
+JAX to their positions.
 """
 
 import functools
@@ -21,10 +22,12 @@ DIGITS = 50
 
 
 def exactly(function: Callable[..., Any], *args: Any, digits: int = DIGITS) -> Any:
-    """`function(*args)` with so many decimal digits, its floats as NumPy arrays of `mpmath.mpf`.
+    """`function(*args)` in decimal arithmetic of this many digits.
 
-    **Arguments:** a function of pytrees that JAX can trace, its arguments (floats count as exact,
-    and may themselves be arrays of `mpf`), and the `digits`. Dtypes are those of double precision.
+    **Arguments:** a function of pytrees that JAX can trace; its arguments, whose floats count as
+    exact and may be arrays of `mpf`; the number of `digits`.
+
+    **Returns:** the result, its floats as NumPy arrays of `mpmath.mpf`.
 
     **Raises:** `NotImplementedError` for a primitive without a rule, such as `while`.
     """
@@ -34,7 +37,7 @@ def exactly(function: Callable[..., Any], *args: Any, digits: int = DIGITS) -> A
 def program(
     function: Callable[..., Any], *examples: Any, digits: int = DIGITS
 ) -> Callable[..., Any]:
-    """`exactly` for many arguments of the same shapes: the function is traced once."""
+    """The function as `exactly` evaluates it, for any arguments of these shapes; traced once."""
     shapes = jax.tree.map(_outline, examples)
     closed, out = jax.make_jaxpr(function, return_shape=True)(*shapes)
 
@@ -47,7 +50,7 @@ def program(
 
 
 def rounded(tree: Any) -> Any:
-    """The tree with its multiprecision numbers in double precision."""
+    """The tree with its multiprecision numbers rounded to double precision."""
     return jax.tree.map(lambda x: x.astype(float) if _held(x) else np.asarray(x), tree)
 
 
@@ -70,7 +73,7 @@ def _exact(x: Any) -> np.ndarray:
 
 
 def _all(rule: Callable[..., Any], *arrays: Any) -> np.ndarray:
-    """The rule entry by entry."""
+    """The rule applied entry by entry, with broadcasting."""
     arrays = np.broadcast_arrays(*arrays)
     out = np.empty(arrays[0].shape, object)
     for index in np.ndindex(out.shape):
@@ -138,14 +141,14 @@ def _loop(params: dict[str, Any], values: list[Any]) -> list[Any]:
 
 
 def _at(row: np.ndarray, i: int) -> np.ndarray:
-    # Of a vector of objects an entry is no array: make it one.
+    # An entry of a vector of objects is no array; this makes it one.
     out = np.empty(row.shape[1:], row.dtype)
     out[...] = row[i]
     return out
 
 
 def _move(equation: Any, values: list[Any]) -> list[np.ndarray]:
-    """What moves numbers moves their places in one long list just as well."""
+    """Apply a primitive that moves numbers to their positions in one list of all numbers."""
     pool = np.concatenate([v.reshape(-1) for v in values if _held(v)])
     places, start = [], 0
     for v in values:
@@ -163,29 +166,15 @@ def _move(equation: Any, values: list[Any]) -> list[np.ndarray]:
     return moved
 
 
-MOVES = frozenset(
-    [
-        "broadcast_in_dim",
-        "reshape",
-        "transpose",
-        "squeeze",
-        "slice",
-        "dynamic_slice",
-        "gather",
-        "stack",
-        "concatenate",
-        "pad",
-        "rev",
-        "copy",
-        "dynamic_update_slice",
-        "scatter",
-        "split",
-    ]
+_MOVES = (
+    "broadcast_in_dim reshape transpose squeeze slice dynamic_slice gather stack concatenate pad "
+    "rev copy dynamic_update_slice scatter split"
 )
+MOVES = frozenset(_MOVES.split())
 
 
 def _scatter_add(equation: Any, x: np.ndarray, where: Any, updates: np.ndarray) -> np.ndarray:
-    """The transpose is a gather: of places, it says where every update goes."""
+    """The transpose of a scatter, applied to positions, tells where each update is added."""
     zeros = jnp.zeros(x.shape)
 
     def land(values: Any) -> Any:
@@ -342,7 +331,12 @@ def _sort(equation: Any, *values: np.ndarray) -> list[np.ndarray]:
     return [np.sort(values[0], axis=equation.params["dimension"], kind="stable")]
 
 
+# Primitives that mpmath has under the same name.
+_SAME = "sqrt cbrt exp expm1 log log1p sin cos tan tanh sinh cosh atanh asinh acosh atan2 erf"
+
 RULES: dict[str, Callable[..., Any]] = {
+    **{name: _each(getattr(mpmath, name)) for name in _SAME.split()},
+    **{name: _compare(getattr(operator, name)) for name in ("gt", "ge", "lt", "le", "eq", "ne")},
     "add": _each(operator.add),
     "add_any": _each(operator.add),
     "sub": _each(operator.sub),
@@ -354,34 +348,11 @@ RULES: dict[str, Callable[..., Any]] = {
     "min": _each(min),
     "sign": _each(_sign),
     "square": _each(lambda x: x * x),
-    "sqrt": _each(mpmath.sqrt),
     "rsqrt": _each(lambda x: 1 / mpmath.sqrt(x)),
-    "cbrt": _each(mpmath.cbrt),
-    "exp": _each(mpmath.exp),
     "exp2": _each(lambda x: mpmath.mpf(2) ** x),
-    "expm1": _each(mpmath.expm1),
-    "log": _each(mpmath.log),
-    "log1p": _each(mpmath.log1p),
-    "sin": _each(mpmath.sin),
-    "cos": _each(mpmath.cos),
-    "tan": _each(mpmath.tan),
-    "tanh": _each(mpmath.tanh),
-    "sinh": _each(mpmath.sinh),
-    "cosh": _each(mpmath.cosh),
-    "atanh": _each(mpmath.atanh),
-    "asinh": _each(mpmath.asinh),
-    "acosh": _each(mpmath.acosh),
-    "atan2": _each(mpmath.atan2),
-    "erf": _each(mpmath.erf),
     "logistic": _each(_logistic),
     "pow": _each(operator.pow),
     "integer_pow": lambda equation, x: _all(lambda v: v ** equation.params["y"], x),
-    "gt": _compare(operator.gt),
-    "ge": _compare(operator.ge),
-    "lt": _compare(operator.lt),
-    "le": _compare(operator.le),
-    "eq": _compare(operator.eq),
-    "ne": _compare(operator.ne),
     "is_finite": _compare(mpmath.isfinite),
     "select_n": lambda equation, which, *cases: _all(lambda i, *c: c[int(i)], which, *cases),
     "clamp": _each(lambda low, x, high: min(max(low, x), high)),

@@ -1,4 +1,4 @@
-"""What hidden units compute."""
+"""Activations: the functions that hidden units apply to their preactivations z."""
 
 import math
 
@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 
 def rounded(z: Array, smoothing: float) -> Array:
-    """`max(z, 0)`, with a parabola for its kink over `|z| <= smoothing`."""
+    """`max(z, 0)`, whose kink is replaced by a parabola over `|z| <= smoothing`."""
     d = smoothing
     if d == 0:
         return jax.nn.relu(z)
@@ -17,14 +17,17 @@ def rounded(z: Array, smoothing: float) -> Array:
 
 
 class ReLU(eqx.Module):
-    """`max(z, 0)^power`, of derivative 0 at z = 0.
+    """`max(z, 0)^power`, whose derivative at z = 0 is 0.
 
-    The gradient flow of a network with a kink is a differential inclusion: where a kink meets a
-    sample it may stay there, and the derivative is what makes it stay. No solver of smooth
-    equations gets past that. With `smoothing` > 0 a parabola replaces the kink over
-    `|z| <= smoothing`, and the flow is an ordinary one. The limit differs about in proportion: at
-    1e-3, and preactivations of size 1, by 7e-4 of the targets with 40 units, and by 3e-5 with 640.
-    An implicit step may pass over a kink: of the limit it loses some hundred times rtol.
+    The gradient flow of a network with a kink is a differential inclusion: a kink that meets a
+    sample may stay at it, with a derivative between the two one-sided ones, and a solver for smooth
+    equations gets stuck there. With `smoothing` > 0 a parabola replaces the kink over
+    `|z| <= smoothing`, and the flow is an ordinary differential equation. The limit of the flow
+    changes about in proportion to `smoothing`: for 1e-3, and preactivations of size 1, by 7e-4 of
+    the targets with 40 units and by 3e-5 with 640. An implicit step may jump over a kink, which
+    costs an error of about a hundred times rtol in the limit.
+
+    **Arguments:** `power`, a positive integer; `smoothing`, in units of z, zero for any power > 1.
     """
 
     power: int = eqx.field(default=1, static=True)
@@ -42,7 +45,7 @@ class ReLU(eqx.Module):
 
 
 class LeakyReLU(eqx.Module):
-    """z where it is positive, else `slope z`; `smoothing` as of `ReLU`."""
+    """z where z > 0, else `slope z`; `smoothing` means the same as in `ReLU`."""
 
     slope: float = eqx.field(default=0.01, static=True)
     smoothing: float = eqx.field(default=0.0, static=True)

@@ -1,52 +1,68 @@
-"""What the rest of the laboratory asks of any network. A new family registers its own answers."""
+"""The functions that other rooms call on any network; each family registers its own versions."""
 
 import functools
-from typing import Any
 
 import equinox as eqx
 import jax
 from jaxtyping import Array, Float, PyTree
 
+from .._types import Network
 from ..data import Regression
 
 
 def trainable(network: PyTree) -> PyTree[bool]:
-    """The filter mask of the parameters that the flow moves.
+    """The filter mask of the parameters that the flow moves: a pytree of booleans.
 
-    `network.trainable()` where the network has it, else every inexact array in the module.
+    It is `network.trainable()` if the network has that method, else True for every array of
+    floating-point numbers in the module.
     """
     own = getattr(network, "trainable", None)
     return own() if callable(own) else jax.tree.map(eqx.is_inexact_array, network)
 
 
 @functools.singledispatch
-def best_fit(network: Any, data: Regression) -> Float[Array, "n m"]:
-    """The predictions from which the excess loss of this kind of network is counted.
+def best_fit(network: Network, data: Regression) -> Float[Array, "n m"]:
+    """The best predictions that this kind of network can make: its excess loss is zero there.
 
-    A general network is measured against the targets themselves (least loss 0). A network linear
-    in x can do no better than `W W^T Y`, and leaves `data.optimal_loss` behind.
+    For a general network these are the targets Y. A network that is linear in x can do no better
+    than the projection `W W^T Y` of the targets, W the left singular vectors of X: its loss is
+    then `data.optimal_loss`.
     """
     return data.Y
 
 
 @functools.singledispatch
-def compress(network: Any, data: Regression) -> Any:
-    """A narrower network of the same class with exactly the same trajectory; or the same network.
+def compress(network: Network, data: Regression) -> Network:
+    """A narrower network of the same class with exactly the same trajectory.
 
-    **Arguments:** a `network` and the `data` it will learn from.
+    Gradient flow, and gradient descent with momentum, weight decay or minibatches (not Adam), never
+    leave the row space of `Z = [V; Phi^T U]` of a two-layer linear network, where Phi holds the
+    right singular vectors of X. With `Z = L Q`, the rows of Q orthonormal, the network
+    `(U Q^T, V Q^T)` therefore has the same product, loss, imbalance spectrum and distance to the
+    min-norm solution at all times.
 
-    **Returns:** for `TwoLayerLinear` of width h > m + r, one of width m + r: gradient flow, and
-    gradient descent with momentum, weight decay or minibatches (not Adam), never leave the row
-    space of `Z = [V; Phi^T U]`, so with `Z = L Q` (Q orthonormal rows) the network
-    `(U Q^T, V Q^T)` has the same product, loss, imbalance spectrum and distance to the min-norm
-    solution at all times. Networks with no such reduction come back unchanged.
+    **Arguments:** a `network`, and the `data` that it will learn from.
+
+    **Returns:** for a `TwoLayerLinear` of width h > m + r (m outputs, r the rank of X) a network of
+    width m + r; any other network unchanged.
+
+    **Example:**
+
+    >>> import jax
+    >>> import jaxflow as jf
+    >>> data = jf.data.gaussian(jax.random.key(0), samples=5, features=20, targets=2)
+    >>> network = jf.init.Gaussian()(jax.random.key(1), data, width=500)
+    >>> network.width, jf.compress(network, data).width
+    (500, 7)
     """
     return network
 
 
 @functools.singledispatch
-def rotate(network: Any, data: Regression) -> Any:
-    """The compressed network on `data.rotated()`: the same trajectory, without D - r inputs."""
+def rotate(network: Network, data: Regression) -> Network:
+    """The compressed network in rotated inputs, for `data.rotated()`: the same trajectory up to
+    that rotation, with at most m + r inputs off the span of the data in place of D - r.
+    """
     raise ValueError(
         f"A {type(network).__name__} has no rotated form: register one with networks.base.rotate."
     )

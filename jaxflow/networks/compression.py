@@ -1,4 +1,4 @@
-"""Width is free: the exact reduction of a two-layer linear network to width m + r."""
+"""The exact reduction of a two-layer linear network to width m + r."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -19,8 +19,8 @@ def _(network: TwoLayerLinear, data: Regression) -> TwoLayerLinear:
 
 @rotate.register
 def _(network: TwoLayerLinear, data: Regression) -> TwoLayerLinear:
-    # The first r features are Phi^T U; the others hold a factor of the Gram matrix of what is off
-    # the span, so that the norm of U2 V^T is kept at all times, and with it every distance.
+    # The first r inputs carry U1 = Phi^T U. The others carry R with R^T R = U2^T U2, U2 the part
+    # of U off the span of the data: ||U2 V^T|| is then the same at all times.
     V, U1 = span_factors(network, data)
     _, s, Vt = jnp.linalg.svd(network.U - data.right @ U1, full_matrices=False)
     return on_rotated(V, U1, s[:, None] * Vt, data)
@@ -29,9 +29,9 @@ def _(network: TwoLayerLinear, data: Regression) -> TwoLayerLinear:
 def on_rotated(
     V: Float[Array, "m h"], U1: Float[Array, "r h"], R: Float[Array, "k h"], data: Regression
 ) -> TwoLayerLinear:
-    """The network on `data.rotated()` with `U1` on the span, and R, of whatever rows, beside it."""
+    """The network for `data.rotated()` whose input weights are `U1` on the span and R off it."""
     rest = data.rotated().features - data.rank
-    R = R[:rest]  # of no higher rank
+    R = R[:rest]  # the rows beyond are zero
     return TwoLayerLinear(jnp.concatenate([U1, jnp.pad(R, ((0, rest - len(R)), (0, 0)))]), V)
 
 

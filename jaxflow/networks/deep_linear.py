@@ -16,15 +16,15 @@ from .base import best_fit, rotate
 class DeepLinear(eqx.Module):
     r"""`f(x) = s^L W_L W_(L-1) ... W_1 x`: a linear predictor as a product of L >= 2 layers.
 
-    The scale s is a factor of every layer, not of the product: with the standard parametrization
-    nothing overflows at any depth. Layers narrower than h are padded with zeros, which stay zero.
+    The scale s multiplies every layer, not the product, so that with the standard parametrization
+    nothing overflows at any depth. D is the number of inputs, m of outputs, h of hidden units.
 
     **Arguments:**
 
     - `first`: `W_1`, shape `(h, D)`.
     - `hidden`: `W_2 ... W_(L-1)`, shape `(L - 2, h, h)`.
     - `last`: `W_L`, shape `(m, h)`.
-    - `scale`: s, which the flow does not move; default 1.
+    - `scale`: s, a constant that the flow does not change; default 1.
 
     **Raises:** `ValueError` if the shapes do not fit.
     """
@@ -49,7 +49,11 @@ class DeepLinear(eqx.Module):
 
     @staticmethod
     def of(layers: Sequence[Any], scale: Any = 1.0) -> "DeepLinear":
-        """The network of these layers `W_1, ..., W_L`, of any widths."""
+        """The network of the layers `W_1, ..., W_L`, of any widths.
+
+        Layers narrower than the widest, of width h, are padded with zeros, which stay zero under
+        the flow.
+        """
         shapes = [jnp.shape(W) for W in layers]
         chained = all(a[0] == b[1] for a, b in itertools.pairwise(shapes))
         if len(layers) < 2 or not chained:
@@ -65,11 +69,8 @@ class DeepLinear(eqx.Module):
         return DeepLinear(first, hidden, last, scale)
 
     def __call__(self, x: Float[Array, " D"]) -> Float[Array, " m"]:
-        return self._through(x)
-
-    def _through(self, x: Array) -> Array:
         x = self.scale * (self.first @ x)
-        x, _ = jax.lax.scan(lambda x, W: (self.scale * (W @ x), None), x, self.hidden)
+        (x, _), _ = jax.lax.scan(_layer, (x, self.scale), self.hidden)
         return self.scale * (self.last @ x)
 
     @property
@@ -91,18 +92,26 @@ class DeepLinear(eqx.Module):
     def product(self) -> Float[Array, "D m"]:
         """`Theta = (s^L W_L ... W_1)^T`, the end-to-end predictor."""
         back = self.scale * self.last.T
-        back, _ = jax.lax.scan(
-            lambda x, W: (self.scale * (W.T @ x), None), back, self.hidden, reverse=True
-        )
+        (back, _), _ = jax.lax.scan(_back, (back, self.scale), self.hidden, reverse=True)
         return self.scale * (self.first.T @ back)
 
     def trainable(self) -> PyTree[bool]:
-        """The filter mask of what the flow moves: all layers, not their scale."""
+        """The filter mask of what the flow moves: all layers, but not the scale."""
         return eqx.tree_at(
             lambda network: (network.first, network.hidden, network.last, network.scale),
             self,
             (True, True, True, False),
         )
+
+
+# Functions of the module, not of a call: an eager scan over them is compiled once.
+def _layer(carry: tuple[Array, Array], W: Array) -> tuple[tuple[Array, Array], None]:
+    x, scale = carry
+    return (scale * (W @ x), scale), None
+
+
+def _back(carry: tuple[Array, Array], W: Array) -> tuple[tuple[Array, Array], None]:
+    return _layer(carry, W.T)
 
 
 @best_fit.register

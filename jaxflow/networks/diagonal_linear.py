@@ -12,10 +12,12 @@ from .mirror import MirrorMap
 
 
 class DiagonalLinear(eqx.Module):
-    r"""`f(x) = <beta, x>`, `beta = u^L - v^L`, entry by entry, with `u, v >= 0`: one output.
+    r"""`f(x) = <beta, x>` with `beta = u^L - v^L`, entry by entry, and `u, v > 0`; one output.
 
-    With a skip, `beta = u^L - v^L + skip w`. L = `depth` is any real number from 2 on. Depth and
-    skip are fixed; u, v and w move, and stay in `u, v > 0` under every gradient flow.
+    With a skip connection `beta = u^L - v^L + skip w`. The flow moves u, v and w, and keeps u and v
+    positive; the `depth` L, any real number of at least 2, and the number `skip` are constants.
+
+    **Arguments:** `u`, `v`, shape (D,); `depth`; `w`, shape (D,), together with `skip`, or neither.
 
     **Source:** Woodworth et al. (COLT 2020), section 4; with the skip, Zhou and Ge (ICML 2023).
     """
@@ -39,12 +41,12 @@ class DiagonalLinear(eqx.Module):
 
     @property
     def beta(self) -> Float[Array, " D"]:
-        """The predictor."""
+        """The weights of the linear predictor."""
         return self.u**self.depth - self.v**self.depth + self.offset
 
     @property
     def offset(self) -> Float[Array, " D"]:
-        """`skip w`: zero without a skip."""
+        """`skip w`, the part of beta that the skip connection adds; zero without one."""
         if self.w is None or self.skip is None:
             return jnp.zeros_like(self.u)
         return self.skip * self.w
@@ -66,13 +68,13 @@ class DiagonalLinear(eqx.Module):
 
     @property
     def mirror(self) -> MirrorMap:
-        """The mirror map of the flow from here, which moves `beta - offset`."""
+        """The mirror map of the gradient flow from this network, as a flow of `beta - offset`."""
         skip = 0.0 if self.skip is None else self.skip
         mirror = MirrorMap(self.u, self.depth, skip, dtype=self.u.dtype)
         return eqx.tree_at(lambda m: m.log_v, mirror, jnp.log(self.v))
 
     def at(self, q: Float[Array, " D"]) -> "DiagonalLinear":
-        """The network that the flow from here has made where its dual variable is q."""
+        """The network into which the flow has turned this one when the dual variable is q."""
         rise_u, rise_v = self.mirror.rises(q)
         w = None if self.w is None or self.skip is None else self.w + self.skip * q
         u, v = self.u * jnp.exp(rise_u), self.v * jnp.exp(rise_v)

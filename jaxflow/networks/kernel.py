@@ -8,27 +8,38 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._types import Network
 from ..data import Regression
 from .base import trainable
 
 
-def tangent_kernel(network: Any, data: Regression) -> Float[Array, "nm nm"]:
-    r"""`T = J J^T`, J the derivative of all predictions by all parameters.
+def tangent_kernel(network: Network, data: Regression) -> Float[Array, "nm nm"]:
+    r"""`T = J J^T`, with J the Jacobian of all predictions in all parameters.
 
-    Under the squared loss the residual obeys `E' = -T E`, so that
-    `2 lambda_min(T) <= -(d/dt) log(L - L*) <= 2 lambda_max(T)` where every residual can occur.
+    Under the gradient flow of the squared loss L the residual E obeys `E' = -T E`. Hence
+    `2 lambda_min(T) <= -(d/dt) log(L - L*) <= 2 lambda_max(T)` if the least loss L* is zero.
 
-    **Arguments:** any `network` and the `data`. Rows are samples, and outputs within a sample.
+    **Arguments:** any `network`, and the `data`: n samples, m outputs.
 
-    **Returns:** the kernel, shape `(n m, n m)`, a dense matrix.
+    **Returns:** the kernel, a dense matrix of shape `(n m, n m)`. Its rows run over the samples,
+    and within a sample over the outputs.
+
+    **Example:** of `f(x) = v u x` at u = 1, v = 2 the kernel is `(u^2 + v^2) x z`.
+
+    >>> import jax.numpy as jnp
+    >>> import jaxflow as jf
+    >>> network = jf.TwoLayerLinear(jnp.array([[1.0]]), jnp.array([[2.0]]))
+    >>> jf.theory.tangent_kernel(network, jf.Regression([1.0, 3.0], [0.0, 0.0])).tolist()
+    [[5.0, 15.0], [15.0, 45.0]]
     """
-    return cross_kernel(network, data.X, data.X)
+    return cross_kernel(network, data.X)
 
 
+@eqx.filter_jit
 def cross_kernel(
-    network: Any, X: Float[Array, "n D"], Z: Float[Array, "k D"]
+    network: Network, X: Float[Array, "n D"], Z: Float[Array, "k D"] | None = None
 ) -> Float[Array, "nm km"]:
-    """The tangent kernel between the points X and Z: rows are points, and outputs within one."""
+    """The tangent kernel between the points X and Z (default X), as in `tangent_kernel`."""
     parameters, rest = eqx.partition(network, trainable(network))
 
     def prediction(parameters: Any, x: Array) -> Array:
@@ -40,5 +51,5 @@ def cross_kernel(
         return [leaf.reshape(len(X) * m, -1) for leaf in jax.tree.leaves(J)]
 
     left = rows(X)
-    right = left if Z is X else rows(Z)
+    right = left if Z is None else rows(Z)
     return functools.reduce(jnp.add, [a @ b.T for a, b in zip(left, right, strict=True)])

@@ -8,36 +8,37 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Float
 
-ROUNDS = 256  # of bisection, at most: brackets are in logarithms
+ROUNDS = 256  # most steps of bisection; the brackets are logarithms, and start narrow
 
 
 class MirrorMap(eqx.Module):
-    r"""The potential Phi of `beta = u^L - v^L + skip w` from `u(0) = v(0) = alpha`, `w(0) = 0`.
+    r"""The mirror map of `beta = u^L - v^L + skip w` from `u(0) = v(0) = alpha`, `w(0) = 0`.
 
-    Under any loss of `X beta` the flow keeps `grad Phi(beta) = q`, `q = X^T nu`, with
+    Gradient flow in (u, v, w) is a mirror flow of beta: under any loss of the predictions `X beta`,
+    `grad Phi(beta(t)) = q(t)` with a potential Phi and the dual variable `q = X^T nu`,
     `nu = -int dL/d(X beta) dt`. With `e = L - 2` and `x = L alpha^e q`
 
         `u = alpha (1 - e x)^(-1/e)`,  `v = alpha (1 + e x)^(-1/e)`,  `w = skip q`,
 
-    which for L = 2 are `alpha exp(x)` and `alpha exp(-x)`, so that
+    which for L = 2 are `alpha exp(x)` and `alpha exp(-x)`. With the conjugate Phi* of Phi
 
         `d beta / d q = L^2 (u^(2 L - 2) + v^(2 L - 2)) + skip^2`,
         `Phi*(q) = (u^2 + v^2 - 2 alpha^2) / (2 L) + skip^2 q^2 / 2`.
 
-    For L = 2: `beta = 2 alpha^2 sinh(4 q) + skip^2 q`, and Phi without skip is a quarter of the
-    hypentropy; for L > 2 it is `alpha^2 / (L (L - 2))` times the `sum q_L(beta / alpha^L)` of the
-    literature, and `|q| < 1 / (L (L - 2) alpha^(L-2))`. Near that end, where
-    `alpha^(L-2) |beta|^(-(L-2)/L)` is small, beta has lost as many digits as it has zeros.
-    Everything is computed from logarithms: alpha may be 1e-200.
+    For L = 2, `beta = 2 alpha^2 sinh(4 q) + skip^2 q`, and Phi without skip is a quarter of the
+    hypentropy. For L > 2, Phi is `alpha^2 / (L (L - 2))` times the `sum q_L(beta / alpha^L)` of the
+    literature, and `|q| < 1 / (L (L - 2) alpha^(L-2))`: near that limit, where
+    `alpha^(L-2) |beta|^(-(L-2)/L)` is 10^-k, beta has lost k digits. Everything is computed from
+    logarithms, so that alpha may be 1e-200.
 
-    **Arguments:** `alpha`, (d,) or (), or its logarithm; the depth L >= 2, any real number;
-    `skip` >= 0, the lambda of Zhou and Ge. `jax.vmap` over any of them is fine.
+    **Arguments:** `alpha` > 0, shape (d,) or (), or its logarithm `log_alpha`; the `depth` L >= 2,
+    any real number; `skip` >= 0, the lambda of Zhou and Ge. All three may be mapped by `jax.vmap`.
 
     **Source:** Woodworth et al. (COLT 2020), theorems 1 and 3; with `skip` the parametrization of
     Zhou and Ge (ICML 2023), its potential derived, as is the conjugate in u and v.
     """
 
-    log_u: Float[Array, "*d"]  # of the start; equal but for `inverse` and `slope`
+    log_u: Float[Array, "*d"]  # log u(0) and log v(0); `inverse` and `slope` let them differ
     log_v: Float[Array, "*d"]
     depth: Float[Array, ""]
     skip: Float[Array, ""]
@@ -60,11 +61,11 @@ class MirrorMap(eqx.Module):
 
     @property
     def log_alpha(self) -> Float[Array, "*d"]:
-        """The logarithm of the start."""
+        """`log alpha`, the logarithm of the initial weights."""
         return self.log_u
 
     def rises(self, q: Float[Array, " d"]) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
-        """`log(u / u(0))` and `log(v / v(0))` at the dual point q; nan where q is out of range."""
+        """`log(u / u(0))` and `log(v / v(0))` at the dual variable q; nan out of its range."""
         L, e = self.depth, self.depth - 2
         u, v = (jnp.exp(jnp.where(e > 0, e * log, 0)) for log in (self.log_u, self.log_v))
         return _rise(L * u * q, e), _rise(-L * v * q, e)
@@ -74,23 +75,23 @@ class MirrorMap(eqx.Module):
         L = self.depth
         rise_u, rise_v = self.rises(q)
         log_u, log_v = L * (self.log_u + rise_u), L * (self.log_v + rise_v)
-        # The starts apart: what they share must not round the difference.
+        # L (log u - log v), without the rounding of what log u(0) and log v(0) share.
         gap = L * (rise_u - rise_v + (self.log_u - self.log_v))
         up = gap >= 0
-        # Each branch is evaluated where it is not chosen, too, and must be finite there.
+        # Both branches are evaluated everywhere, and must be finite where they are not chosen.
         plus = -jnp.exp(jnp.where(up, log_u, 0)) * jnp.expm1(jnp.where(up, -gap, 0))
         minus = jnp.exp(jnp.where(up, 0, log_v)) * jnp.expm1(jnp.where(up, 0, gap))
         return jnp.where(up, plus, minus) + self.skip**2 * q
 
     def slope(self, q: Float[Array, " d"]) -> Float[Array, " d"]:
-        """`d beta / d q`: what every coordinate adds to the tangent kernel."""
+        """`d beta / d q`: the tangent kernel is `X diag(slope) X^T`."""
         rise_u, rise_v = self.rises(q)
         power = 2 * self.depth - 2
         moving = jnp.exp(power * (self.log_u + rise_u)) + jnp.exp(power * (self.log_v + rise_v))
         return self.depth**2 * moving + self.skip**2
 
     def log_slope(self, q: Float[Array, " d"]) -> Float[Array, " d"]:
-        """The logarithm of `slope`, which may be below the range of numbers."""
+        """The logarithm of `slope`, finite also where `slope` underflows."""
         rise_u, rise_v = self.rises(q)
         power = 2 * self.depth - 2
         u, v = power * (self.log_u + rise_u), power * (self.log_v + rise_v)
@@ -104,7 +105,7 @@ class MirrorMap(eqx.Module):
         return 2 * L * (L - 1) * jnp.exp(jnp.where(e > 0, e * top, 0))
 
     def conjugate(self, q: Float[Array, " d"]) -> Float[Array, ""]:
-        """`sum Phi*(q)`."""
+        """The conjugate `Phi*(q)`, summed over the coordinates."""
         L, e = self.depth, self.depth - 2
         rise_u, rise_v = self.rises(q)
         # u^2 + v^2 - 2 alpha^2 = (u - v)^2 + 2 (u v - alpha^2): both keep their digits.
@@ -121,19 +122,19 @@ class MirrorMap(eqx.Module):
         log_size = jnp.log(jnp.where(nonzero, jnp.abs(beta), 1))
         q = jax.lax.stop_gradient(jax.vmap(self._solved)(log_alpha, log_size))
         q = jnp.where(nonzero, jnp.sign(beta) * q, 0)
-        # A step of Newton's method polishes q, and has the derivatives of the inverse.
+        # One step of Newton's method polishes q, and gives it the derivatives of the inverse.
         step = (self.inverse(q) - beta) / self.slope(q)
         return jnp.where(jnp.isfinite(step), q - step, q)
 
     def potential(self, beta: Float[Array, " d"]) -> Float[Array, ""]:
-        """`sum Phi(beta)`: zero, and least, at beta = 0."""
+        """The potential `Phi(beta)`, summed over the coordinates; its minimum is 0, at beta = 0."""
         q = self.gradient(beta)
         return jnp.sum(q * beta) - self.conjugate(q)
 
     def _solved(self, log_alpha: Float[Array, ""], log_size: Float[Array, ""]) -> Array:
         r"""The positive q at which `log beta = log_size`, in the coordinate `a = log(u / v) / 2`.
 
-        `tanh(e a) = e x` and `beta = 2 alpha^L cosh(e a)^(L/e) sinh(L a) + skip^2 q`; a has no end.
+        `tanh(e a) = e x` and `beta = 2 alpha^L cosh(e a)^(L/e) sinh(L a) + skip^2 q` for any a > 0.
         """
         L, e = self.depth, self.depth - 2
         safe = jnp.where(e > 0, e, 1)

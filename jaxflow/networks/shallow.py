@@ -16,16 +16,16 @@ from .base import best_fit
 class ShallowNetwork(eqx.Module):
     r"""`f(x) = sum_i s_i v_i phi(<w_i, x> + b_i) + c`.
 
-    The scales s do not move: 1 in the standard parametrization, whose v are drawn of size
-    `h^(-1/2)`, and `h^(-1/2)` in the NTK parametrization; a unit of scale zero is none.
+    The scales s are constants: 1 in the standard parametrization, where the v are drawn with size
+    `h^(-1/2)`, and `h^(-1/2)` in the NTK parametrization. A unit of scale zero is padding.
 
     **Arguments:**
 
     - `W`: shape `(h, D)`; `b`: shape `(h,)`; `V`: shape `(m, h)`.
-    - `c`: shape `(m,)`, or None for a network without.
-    - `scale`: s, shape `(h,)`, or one number for all; default 1.
-    - `activation`: phi, entry by entry; default `ReLU()`.
-    - `output_only`: whether only V and c move. The flow is then linear.
+    - `c`: the output bias, shape `(m,)`, or None for a network without one.
+    - `scale`: s, shape `(h,)`, or one number for all units; default 1.
+    - `activation`: phi, applied entry by entry; default `ReLU()`.
+    - `output_only`: whether the flow moves V and c only. It is then linear.
 
     **Raises:** `ValueError` if the shapes do not fit.
     """
@@ -69,12 +69,12 @@ class ShallowNetwork(eqx.Module):
         return out if self.c is None else out + self.c
 
     def features(self, x: Float[Array, " D"]) -> Float[Array, " h"]:
-        """`s phi(W x + b)`: what the output layer sees."""
+        """`s phi(W x + b)`, the inputs of the output layer."""
         return self.scale * self.activation(self.W @ x + self.b)
 
     @property
     def width(self) -> int:
-        """h, the number of hidden units, with those of scale zero."""
+        """h, the number of hidden units, padding included."""
         return self.W.shape[-2]
 
     def trainable(self) -> PyTree[bool]:
@@ -84,7 +84,7 @@ class ShallowNetwork(eqx.Module):
             self,
             [not self.output_only, not self.output_only, True, False],
         )
-        # An activation may have arrays of its own: they are part of the function, not weights.
+        # Arrays that an activation holds are part of the function: they do not move.
         none = jax.tree.map(lambda _: False, self.activation)
         every = eqx.tree_at(lambda network: network.activation, every, none)
         return every if self.c is None else eqx.tree_at(lambda network: network.c, every, True)
@@ -98,6 +98,6 @@ def _(network: ShallowNetwork, data: Regression):
             f"The network maps R^{D} to R^{m}, but the data has {data.features} features and "
             f"{data.outputs} targets: draw it with init(key, data, width=...)."
         )
-    # Samples with the same input get the same prediction: at best, the mean of their targets.
+    # Samples with the same input get the same prediction, at best the mean of their targets.
     same = jnp.all(data.X[:, None] == data.X[None], axis=-1).astype(data.Y.dtype)
     return (same @ data.Y) / jnp.sum(same, axis=1, keepdims=True)

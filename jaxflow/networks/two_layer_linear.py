@@ -16,6 +16,14 @@ class TwoLayerLinear(eqx.Module):
     - `V`: output weights, shape `(m, h)`.
 
     **Raises:** `ValueError` if the two widths differ or the width is 0.
+
+    **Example:**
+
+    >>> import jax.numpy as jnp
+    >>> import jaxflow as jf
+    >>> network = jf.TwoLayerLinear(U=jnp.array([[1.0], [2.0]]), V=jnp.array([[3.0]]))
+    >>> network.product.tolist(), network(jnp.array([1.0, 1.0])).tolist()
+    ([[3.0], [6.0]], [9.0])
     """
 
     U: Float[Array, "D h"]
@@ -50,7 +58,7 @@ class TwoLayerLinear(eqx.Module):
 def span_factors(
     network: TwoLayerLinear, data: Regression
 ) -> tuple[Float[Array, "m h"], Float[Array, "r h"]]:
-    """`(V, U1)` with `U1 = Phi^T U`: the part of the weights that the data reaches."""
+    """`(V, U1)` with `U1 = Phi^T U`, the part of the input weights on the span of the data."""
     fits(network, data)
     return network.V, data.right.T @ network.U
 
@@ -66,5 +74,5 @@ def fits(network: TwoLayerLinear, data: Regression) -> None:
 
 
 def stack(V: Float[Array, "m h"], U1: Float[Array, "r h"]) -> Float[Array, "m+r h"]:
-    """`Z = [V; U1]`, whose row space the flow never leaves."""
+    """`Z = [V; U1]`, all weights that the data reach; gradient flow never leaves its row space."""
     return jnp.concatenate([V, U1], axis=-2)

@@ -1,4 +1,4 @@
-"""Gaussian matrices by their triangular factor, whatever their width."""
+"""Gaussian matrices of any width, drawn as their triangular factor."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ def bartlett(key: PRNGKeyArray, rows: int, width: Any, dtype: DTypeLike) -> Floa
     r"""The factor L of `Z = L Q` for a (rows, width) matrix Z of independent standard normals.
 
     L is lower trapezoidal with `k = min(rows, width)` columns, `chi_width, chi_(width - 1), ...`
-    on the diagonal and standard normals below it, all independent, and independent of Q, whose
-    orthonormal rows are uniform. No array of the size of `width` is made.
+    on the diagonal and standard normals below it, all independent of each other and of Q, whose
+    orthonormal rows are uniformly distributed. No array of the size of `width` is made.
 
     **Arguments:** `rows`; `width`, a plain integer, or an array that is known to be at least
     `rows`.
@@ -30,5 +30,5 @@ def bartlett(key: PRNGKeyArray, rows: int, width: Any, dtype: DTypeLike) -> Floa
 
 
 def real(value: Any, dtype: DTypeLike) -> Array:
-    """A number as an array of this dtype; Python integers beyond int64 are widths too."""
+    """A number as an array of this dtype, also for Python integers beyond the range of int64."""
     return jnp.asarray(float(value) if isinstance(value, int) else value, dtype)

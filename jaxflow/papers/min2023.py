@@ -9,7 +9,7 @@ from ..data import Regression
 from ..falsify.charts import DeepBalanced, Free, Size
 from ..falsify.inequality import Inequality
 from ..networks import DeepLinear
-from ..theory import balanced_level, least_decay, limit_rate, rate_bound
+from ..theory import balanced_level, limit_rate, rate_bound, slowest_decay
 from .settings.random_networks import inequality
 
 paper = Paper("min2023", "Min, Vidal, Mallada (ICML 2023)", provenance="read")
@@ -74,7 +74,7 @@ def balanced(formula: str, *, printed: bool) -> Inequality:
     return Inequality(
         f"{formula} <= lambda_min(T)",
         smaller,
-        lambda network, data: 0.5 * least_decay(network, data),
+        lambda network, data: 0.5 * slowest_decay(network, data),
     )
 
 

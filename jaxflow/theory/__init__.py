@@ -1,4 +1,16 @@
-"""What is predicted: pure functions; nothing here simulates."""
+"""What is predicted: pure functions of a network and its data, which simulate nothing.
+
+Every name is in `jaxflow.theory`; the folders group them by what they predict:
+
+- `rates`: how fast the loss falls, under the flow and under descent.
+- `bias`: which minimizer a two-layer linear network ends at.
+- `modes`: closed forms of whole trajectories.
+- `deep`: deep linear networks.
+- `diagonal`: which interpolator a diagonal linear network ends at.
+- `classification`: which direction a classifier converges to.
+- `wide`: what wide networks of one hidden layer learn.
+- `edge`: the edge of stability of gradient descent.
+"""
 
 from ..networks import MirrorMap as MirrorMap
 from .bias import (
@@ -66,11 +78,11 @@ from .rates import (
     instantaneous_bound as instantaneous_bound,
     instantaneous_rate as instantaneous_rate,
     kernel_range as kernel_range,
-    least_decay as least_decay,
     limit_bound as limit_bound,
     limit_rate as limit_rate,
     rate_bound as rate_bound,
     sharpness as sharpness,
+    slowest_decay as slowest_decay,
     tangent_kernel as tangent_kernel,
 )
 from .wide import (

@@ -1,3 +1,4 @@
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -11,6 +12,7 @@ from jaxflow.theory import imbalance, layer_imbalances
 
 seeds = st.integers(0, 2**31)
 DATA = jf.data.gaussian(jr.key(0), 4, 7, 2)
+WIDTH, TS = 20, [0.01, 0.1, 1.0]  # of all flows here: one program for each depth
 LAWS = [
     jf.init.DeepGaussian(),
     jf.init.DeepOrthogonal(),
@@ -22,25 +24,30 @@ LAWS = [
 @settings(max_examples=20, deadline=None)
 @given(seed=seeds, depth=st.integers(2, 5))
 def test_is_the_product_of_its_layers(seed, depth):
-    keys = jr.split(jr.key(seed), depth + 1)
+    rng = np.random.default_rng(seed)
     widths = [3, *[2 + i % 3 for i in range(depth - 1)], 2]
-    layers = [jr.normal(keys[i], (widths[i + 1], widths[i])) for i in range(depth)]
+    layers = [rng.normal(size=(widths[i + 1], widths[i])) for i in range(depth)]
     network = jf.DeepLinear.of(layers, scale=0.7)
-    product = 0.7**depth * np.linalg.multi_dot([np.asarray(W) for W in layers[::-1]])
+    product = 0.7**depth * np.linalg.multi_dot(layers[::-1])
     np.testing.assert_allclose(network.product, product.T, atol=1e-13 * np.abs(product).max())
-    x = jr.normal(keys[-1], (3,))
-    np.testing.assert_allclose(network(x), product @ x, rtol=1e-10, atol=1e-12)
+    x = rng.normal(size=3)
+    np.testing.assert_allclose(network(jnp.asarray(x)), product @ x, rtol=1e-10, atol=1e-12)
     assert (network.depth, network.width) == (depth, max(widths[1:-1]))
     assert len(network.layers) == depth
 
 
 def test_two_layers_are_the_two_layer_network():
-    two = jf.init.Gaussian(0.5)(jr.key(1), DATA, width=5)
+    two = jf.init.Gaussian(0.5)(jr.key(1), DATA, width=WIDTH)
     deep = jf.DeepLinear.of([two.U.T, two.V])
-    a = jf.gradient_flow(two, DATA, ts=[0.1, 1.0], rtol=1e-10)
-    b = jf.gradient_flow(deep, DATA, ts=[0.1, 1.0], rtol=1e-10)
+    a = jf.gradient_flow(two, DATA, ts=TS, rtol=1e-10)
+    b = jf.gradient_flow(deep, DATA, ts=TS, rtol=1e-10)
     np.testing.assert_allclose(a.log_excess, b.log_excess, atol=1e-7)
     np.testing.assert_allclose(a.network.product, b.network.product, atol=1e-8)
+
+
+@eqx.filter_jit
+def gradient_of_the_square(network):
+    return jax.grad(lambda n: jnp.sum(jax.vmap(n)(DATA.X) ** 2))(network)
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -49,7 +56,7 @@ def test_stays_in_range_at_depth_700(law):
     assert network.depth == 700
     assert np.all(np.isfinite(network.product))
     assert float(jnp.linalg.norm(network.product)) > 1e-300
-    gradient = jax.grad(lambda n: jnp.sum(jax.vmap(n)(DATA.X) ** 2))(network)
+    gradient = gradient_of_the_square(network)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
 
 
@@ -65,10 +72,10 @@ def test_gaussian_layers_in_the_mean():
 def test_orthogonal_layers(width):
     network = jf.init.DeepOrthogonal()(jr.key(4), DATA, width=width, depth=4)
     eye = np.eye(width)
-    for W in network.hidden:
+    for W in np.asarray(network.hidden):
         np.testing.assert_allclose(W.T @ W, width * eye, atol=1e-12 * width)
-    np.testing.assert_allclose(network.last @ network.last.T, width * np.eye(2), atol=1e-11)
-    first = network.first
+    first, last = np.asarray(network.first), np.asarray(network.last)
+    np.testing.assert_allclose(last @ last.T, width * np.eye(2), atol=1e-11)
     if width >= 7:
         np.testing.assert_allclose(first.T @ first, width * np.eye(7), atol=1e-11)
     else:
@@ -79,27 +86,37 @@ def test_orthogonal_layers(width):
 
 def reduced(network, data):
     """The reduction of orthogonal networks, by hand."""
-    h, back = network.width, network.last.T
-    for W in network.hidden[::-1]:
+    h, first, last = network.width, np.asarray(network.first), np.asarray(network.last)
+    back = last.T
+    for W in np.asarray(network.hidden)[::-1]:
         back = W.T @ back
-    frames = [jnp.linalg.qr(jnp.concatenate([network.first @ data.right, back], axis=1))[0]]
-    for W in network.hidden:
+    frames = [np.linalg.qr(np.concatenate([first @ np.asarray(data.right), back], axis=1))[0]]
+    for W in np.asarray(network.hidden):
         frames.append(W @ frames[-1] / np.sqrt(h))
     k = frames[0].shape[1]
-    hidden = np.sqrt(h) * jnp.broadcast_to(jnp.eye(k), (network.depth - 2, k, k))
+    hidden = np.sqrt(h) * np.broadcast_to(np.eye(k), (network.depth - 2, k, k))
+    return frames[0].T @ first, hidden, last @ frames[-1]
+
+
+def padded(first, hidden, last, scale):
+    """With zeros up to the width that all flows here share, and one program with it."""
+    more = (0, WIDTH - len(first))
     return jf.DeepLinear(
-        frames[0].T @ network.first, hidden, network.last @ frames[-1], network.scale
+        jnp.asarray(np.pad(first, (more, (0, 0)))),
+        jnp.asarray(np.pad(hidden, ((0, 0), more, more))),
+        jnp.asarray(np.pad(last, ((0, 0), more))),
+        scale,
     )
 
 
 @pytest.mark.parametrize("depth", [2, 3, 6])
 def test_width_is_free_for_orthogonal_layers(depth):
-    network = jf.init.DeepOrthogonal()(jr.key(5), DATA, width=20, depth=depth)
-    small = reduced(network, DATA)
-    assert small.width == DATA.rank + DATA.outputs
-    ts = [0.01, 0.1, 1.0]
-    a = jf.gradient_flow(network, DATA, ts=ts, rtol=1e-10)
-    b = jf.gradient_flow(small, DATA, ts=ts, rtol=1e-10)
+    network = jf.init.DeepOrthogonal()(jr.key(5), DATA, width=WIDTH, depth=depth)
+    layers = reduced(network, DATA)
+    assert len(layers[0]) == DATA.rank + DATA.outputs
+    small = padded(*layers, network.scale)
+    a = jf.gradient_flow(network, DATA, ts=TS, rtol=1e-10)
+    b = jf.gradient_flow(small, DATA, ts=TS, rtol=1e-10)
     np.testing.assert_allclose(a.log_excess, b.log_excess, atol=1e-7)
     np.testing.assert_allclose(a.network.product, b.network.product, atol=1e-8)
     a, b = (
@@ -135,11 +152,11 @@ def test_balanced_layers(aligned):
 
 
 def test_rotated_inputs_keep_the_trajectory():
-    network = jf.init.DeepGaussian()(jr.key(9), DATA, width=3, depth=3)
+    network = jf.init.DeepGaussian()(jr.key(9), DATA, width=WIDTH, depth=3)
     turned = jf.networks.base.rotate(network, DATA)
     assert turned.first.shape[1] == DATA.rotated().features
-    a = jf.gradient_flow(network, DATA, ts=[1.0], rtol=1e-10)
-    b = jf.gradient_flow(turned, DATA.rotated(), ts=[1.0], rtol=1e-10)
+    a = jf.gradient_flow(network, DATA, ts=TS, rtol=1e-10)
+    b = jf.gradient_flow(turned, DATA.rotated(), ts=TS, rtol=1e-10)
     np.testing.assert_allclose(a.log_excess, b.log_excess, atol=1e-8)
     np.testing.assert_allclose(
         jnp.linalg.norm(a.network.product), jnp.linalg.norm(b.network.product), rtol=1e-8
@@ -178,15 +195,20 @@ def test_bad_shapes_are_refused():
 # Prescribed imbalance and product, of two layers
 
 
+@jax.jit
+def prescribed(plus, minus, product, key):
+    return jf.init.Prescribed(plus, minus, product)(key, DATA, width=9)
+
+
 @settings(max_examples=20, deadline=None)
-@given(seed=seeds, k=st.integers(0, 4), l=st.integers(0, 2))
-def test_prescribed(seed, k, l):
-    a, b, c, d = jr.split(jr.key(seed), 4)
-    plus, minus = jr.uniform(a, (k,)), jr.uniform(b, (l,))
-    product = DATA.right @ jr.normal(c, (DATA.rank, 2))
-    network = jf.init.Prescribed(plus, minus, product)(d, DATA, width=9)
+@given(seed=seeds, sizes=st.sampled_from([(0, 0), (1, 2), (3, 0), (4, 2)]))
+def test_prescribed(seed, sizes):
+    rng, (k, l) = np.random.default_rng(seed), sizes
+    plus, minus = rng.uniform(size=k), rng.uniform(size=l)
+    product = np.asarray(DATA.right) @ rng.normal(size=(DATA.rank, 2))
+    network = prescribed(*map(jnp.asarray, (plus, minus, product)), jr.key(seed))
     np.testing.assert_allclose(network.product, product, atol=1e-12)
-    expected = np.sort(np.r_[np.zeros(6 - k - l), plus, -np.asarray(minus)])[::-1]
+    expected = np.sort(np.r_[np.zeros(6 - k - l), plus, -minus])[::-1]
     np.testing.assert_allclose(imbalance(network, DATA).eigenvalues, expected, atol=1e-12)
 
 

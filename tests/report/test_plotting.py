@@ -35,7 +35,7 @@ def _closed():
 
 def drawn(dataset, **options):
     figure = plotting.sweep_figure(dataset, **options)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     return figure
 
 

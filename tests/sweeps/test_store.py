@@ -1,12 +1,11 @@
 """The store: whatever happens to a sweep, what it has computed is there, and is right."""
 
 import errno
+import multiprocessing.forkserver
 import os
 import random
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,12 +14,12 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from worker import BLOCKS, main
 
 import jaxflow as jf
 from jaxflow.sweeps.layout import blocks, extents
 from jaxflow.sweeps.run import Engine
 
-WORKER, BLOCKS = Path(__file__).with_name("worker.py"), 40
 DATA = jf.data.gaussian(jr.key(7), 4, 9, 1)
 
 
@@ -224,28 +223,33 @@ def test_a_full_disk(at, whole, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory):
-    """How to start one; a first run that fills the compile cache; and its bytes."""
-    home = tmp_path_factory.mktemp("worker")
+    """How to start one, and the bytes of a first run, which fills the compile cache.
 
-    def start(store, *cluster, wait=0.0):
-        command = [sys.executable, str(WORKER), str(store), str(wait), *map(str, cluster)]
-        environment = {
-            "JAX_COMPILATION_CACHE_DIR": str(home / "cache"),
-            **{k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }
-        return subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
+    Processes are forked from one that has imported everything, and computed nothing.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["jaxflow"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("XLA_FLAGS")  # one device
+        multiprocessing.forkserver.ensure_running()
 
-    process = start(home / "whole.zarr")
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    return start, files(home / "whole.zarr")
+    def start(store, **options):
+        mine, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=main, args=(str(store), theirs), kwargs=options)
+        process.start()
+        theirs.close()
+        return process, mine
+
+    store = tmp_path_factory.mktemp("worker") / "whole.zarr"
+    finish(start(store))
+    return start, files(store)
+
+
+def finish(*started):
+    """Wait for processes, which are to end well."""
+    for process, _ in started:
+        process.join(timeout=300)
+        assert process.exitcode == 0
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -255,21 +259,18 @@ def test_killed_and_resumed_is_the_same_bytes(how, worker, tmp_path):
     rng = random.Random(int(how))
     reached = set()
     for most in (2, 4, 8, 12) if how == signal.SIGKILL else (2, 12):
-        with start(store) as process:
-            # After some of the blocks that are left, at any moment within one.
-            assert process.stdout is not None
-            for _ in range(rng.randint(1, most)):
-                process.stdout.readline()
-            time.sleep(rng.uniform(0, 0.01))
-            process.send_signal(how)
-            process.wait(timeout=60)
-            assert process.returncode != 0
+        process, pipe = start(store)
+        # After some of the blocks that are left, at any moment within one.
+        for _ in range(rng.randint(1, most)):
+            pipe.recv()
+        time.sleep(rng.uniform(0, 0.01))
+        os.kill(process.pid, how)
+        process.join(timeout=60)
+        assert process.exitcode != 0
         reached.add(len(list((store / ".jaxflow" / "blocks").glob("*.json"))))
         assert max(reached) < BLOCKS, "killed after the end"
     assert len(reached) > 1
-    process = start(store)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    finish(start(store))
     assert files(store) == expected
 
 
@@ -281,10 +282,7 @@ def pids(store):
 def test_two_processes_share_a_store(worker, tmp_path):
     start, expected = worker
     store = tmp_path / "runs.zarr"
-    processes = [start(store, wait=0.05) for _ in range(2)]
-    for process in processes:
-        _, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
+    finish(*[start(store, wait=0.05) for _ in range(2)])
     assert files(store) == expected
     assert len(pids(store)) == BLOCKS  # every block once
     assert len(set(pids(store))) == 2
@@ -296,10 +294,7 @@ def test_distributed_processes_share_a_store(worker, tmp_path):
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    processes = [start(store, i, 2, port, wait=0.05) for i in range(2)]
-    for process in processes:
-        _, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
+    finish(*[start(store, cluster=(i, 2, port), wait=0.05) for i in range(2)])
     assert files(store) == expected
     assert len(pids(store)) == BLOCKS
     assert len(set(pids(store))) == 2

@@ -49,7 +49,7 @@ def test_a_plane_of_minimizers():
 @pytest.mark.parametrize("alpha", [1e-2, 0.3, 10.0])
 def test_optimality(depth, alpha):
     """Feasible, and its gradient in the row space of X: a convex program needs no more."""
-    data = jf.data.gaussian(jr.key(1), 5, 12, 1)
+    data = jf.data.gaussian(jr.key(1), 3, 7, 1)
     mirror = MirrorMap(alpha, depth, 0.2)
     found = theory.least_potential(mirror, data)
     assert found.residual < 1e-13
@@ -74,7 +74,7 @@ def test_no_other_interpolator_has_less_potential():
 
 
 def test_the_ends_are_the_least_norms():
-    data = jf.data.gaussian(jr.key(3), 4, 9, 1)
+    data = jf.data.gaussian(jr.key(3), 3, 7, 1)
     large = theory.least_potential(MirrorMap(1e3, 2.0), data)
     np.testing.assert_allclose(large.beta, data.min_norm[:, 0], rtol=1e-6)
     small = theory.least_potential(MirrorMap(1e-40, 2.0), data)
@@ -89,7 +89,7 @@ def test_the_ends_are_the_least_norms():
 
 
 def test_it_maps_over_scales_and_depths():
-    data = jf.data.gaussian(jr.key(4), 4, 9, 1)
+    data = jf.data.gaussian(jr.key(4), 3, 7, 1)
     alphas, depths = jnp.asarray([0.01, 0.1, 1.0]), jnp.asarray([2.0, 3.0, 4.0])
     many = jax.jit(jax.vmap(lambda a, L: theory.least_potential(MirrorMap(a, L), data)))
     found = many(alphas, depths)

@@ -103,7 +103,7 @@ def test_zeta_of_many_features(key):
     at = np.array([0.0, 0.3, -1.1])
     np.testing.assert_allclose(
         theory.zeta(law, at, features=d),
-        theory.curvature_penalty._quadrature(law, at, 1, d),
+        theory.wide.curvature_penalty._quadrature(law, at, 1, d),
         rtol=1e-9,
     )
 
@@ -163,7 +163,7 @@ def test_closed_forms_are_the_quadrature():
     for name in ("sign", "gaussian"):
         law = LAWS[name]
         closed = theory.infinite_width_kernel(law, X)
-        by_quadrature = theory.wide_kernel._quadrature(law, X[:, None], X[:, None], False)
+        by_quadrature = theory.wide.kernels._quadrature(law, X[:, None], X[:, None], False)
         np.testing.assert_allclose(closed, by_quadrature, rtol=1e-10)
 
 

@@ -1,4 +1,4 @@
-"""What a law of initialization is, and the checks that laws share."""
+"""The base class of laws of initialization, and the checks that they share."""
 
 import math
 from typing import Any, ClassVar
@@ -13,18 +13,22 @@ from ..base import compress, rotate
 
 
 class Initialization(eqx.Module):
-    """A law of random networks: `law(key, data, width=h)` draws one."""
+    """A law of random networks: `law(key, data, width=h)` draws one.
 
-    # Whether `compressed` and `rotated` make no array of the size of the width, and take an array
-    # for it that is known to be at least m + r: one program then serves all such widths.
+    A subclass defines `__call__`, and where it can do better than the defaults `compressed` and
+    `rotated`.
+    """
+
+    # Whether the shapes in `compressed` and `rotated` do not depend on a width of at least m + r.
+    # The width may then be an array, and one compiled program serves all such widths.
     width_free: ClassVar[bool] = False
-    # Whether there is a rotated form: of predictors that are linear in the inputs.
+    # Whether `rotated` exists, which it does for predictors that are linear in the inputs.
     rotates: ClassVar[bool] = True
 
     def bucket(self, width: int, data: Regression) -> dict[str, Any] | None:
-        """Arguments beside which the width may be an array: one program serves all that share them.
+        """Static arguments of a call in which the width is an array, or None if it cannot be one.
 
-        None where every width needs a program of its own.
+        Widths with the same bucket are drawn by one compiled program.
         """
         free = type(self).width_free and width >= data.rank + data.outputs
         return {} if free else None
@@ -33,30 +37,28 @@ class Initialization(eqx.Module):
         raise NotImplementedError
 
     def compressed(self, key: PRNGKeyArray, data: Regression, *_: Any, **arguments: Any) -> Any:
-        """A draw from the same law up to rotation of the hidden units, at width <= m + r.
+        """A draw of the compressed network, of width at most m + r (see `jf.compress`).
 
-        The law of every trajectory is that of width h exactly: `jf.compress` of a draw, or where
-        the law is known in closed form a draw of the compressed network itself.
+        Its trajectory has exactly the law of that of a network of the full width. Where the law of
+        the compressed network is known, it is drawn directly.
         """
         return compress(self(key, data, **arguments), data)
 
     def rotated(self, key: PRNGKeyArray, data: Regression, *_: Any, **arguments: Any) -> Any:
-        """`compressed`, up to rotation of the inputs: a network on `data.rotated()`.
+        """A draw of the compressed network in rotated inputs, for `data.rotated()`.
 
-        Where the law is known in closed form, no array of the size of D is made.
+        Where its law is known, it is drawn directly, without an array of the size of D.
         """
         return rotate(self.compressed(key, data, **arguments), data)
 
 
-def free(width: Any, least: int, why: str) -> Any:
-    """A width that may be an array; else as `whole`."""
-    if isinstance(width, jax.Array):  # known to be large enough: see `width_free`
-        return width
-    return whole(width, least, why)
+def width_or_array(width: Any, least: int = 1, why: str = "") -> Any:
+    """The width as it is if it is an array (see `width_free`), else as `integer_width`."""
+    return width if isinstance(width, jax.Array) else integer_width(width, least, why)
 
 
-def whole(width: Any, least: int, why: str) -> int:
-    """A width, if it is a plain integer and at least `least`."""
+def integer_width(width: Any, least: int = 1, why: str = "") -> int:
+    """The width as an `int`; raise `ValueError` unless it is one, and at least `least`."""
     if isinstance(width, Tracer) or int(width) != width:
         raise ValueError(f"width must be a plain integer, got {width!r}.")
     if width < 1:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jax.core import Tracer
@@ -10,11 +11,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...data import Regression, orthonormal
 from ..deep_linear import DeepLinear
-from .base import Initialization, positive, whole
+from .base import Initialization, integer_width, positive
 
 
 def standard_scale(width: int, depth: int, outputs: int) -> float:
-    """s of the standard parametrization, `s^L = 1 / sqrt(h^(L-1) m)`."""
+    """The scale s of a layer in the standard parametrization, `s^L = 1 / sqrt(h^(L-1) m)`."""
     return float(width) ** (-(depth - 1) / (2 * depth)) * float(outputs) ** (-1 / (2 * depth))
 
 
@@ -27,7 +28,7 @@ def _depth(depth: Any) -> int:
 class DeepGaussian(Initialization):
     r"""Independent `N(0, gain^2)` entries, in the standard parametrization.
 
-    `f(x) = W_L ... W_1 x / sqrt(h^(L-1) m)`.
+    `f(x) = W_L ... W_1 x / sqrt(h^(L-1) m)` for L layers, h hidden units and m outputs.
 
     **Source:** Du and Hu (ICML 2019); Hu, Xiao, Pennington (ICLR 2020), section 5.
     """
@@ -40,7 +41,7 @@ class DeepGaussian(Initialization):
     def __call__(
         self, key: PRNGKeyArray, data: Regression, *, width: int, depth: int
     ) -> DeepLinear:
-        h, L, dtype = whole(width, 1, ""), _depth(depth), data.X.dtype
+        h, L, dtype = integer_width(width), _depth(depth), data.X.dtype
         gain, (a, b, c) = jnp.asarray(self.gain, dtype), jr.split(key, 3)
         return DeepLinear(
             gain * jr.normal(a, (h, data.features), dtype),
@@ -51,15 +52,16 @@ class DeepGaussian(Initialization):
 
 
 class DeepOrthogonal(Initialization):
-    r"""Orthogonal layers with entries of variance 1 in the mean, in the standard parametrization.
+    r"""Orthogonal layers, whose entries have mean square 1, in the standard parametrization.
 
     `W_i^T W_i = h I` for the hidden layers, `W_L W_L^T = h I`, and `W_1^T W_1 = h I` for h >= D;
-    for h < D, `W_1 W_1^T = D I`. Needs h >= m. All factors are uniform (Haar).
+    for h < D, `W_1 W_1^T = D I`. Needs h >= m. All orthogonal factors are uniform (Haar).
 
-    Then width is free: with P = W_1 Phi and `B = (W_L ... W_2)^T`, the space spanned by the columns
-    of P and B is carried by every hidden layer as by a rotation, its complement likewise, and only
-    the first one moves. In bases of it the hidden layers are multiples of the identity of size
-    r + m: `compressed` draws them so, at any depth.
+    The network can be compressed to width r + m. With Phi the right singular vectors of X,
+    `P = W_1 Phi` and `B = (W_L ... W_2)^T`, every hidden layer maps the space spanned by the
+    columns of P and B, and its complement, as a rotation does, and only the first space moves under
+    the flow. In bases of that space the hidden layers are multiples of the identity of size r + m,
+    and `compressed` draws them in this form, at any depth.
 
     **Source:** Hu, Xiao, Pennington (ICLR 2020), section 4; the reduction is derived.
     """
@@ -70,11 +72,13 @@ class DeepOrthogonal(Initialization):
         h, L, dtype = self._width(data, width), _depth(depth), data.X.dtype
         first_key, hidden_key, last_key = jr.split(key, 3)
         root = jnp.sqrt(jnp.asarray(h, dtype))
-        keys = jr.split(hidden_key, L - 2)
-        hidden = [root * orthonormal(k, h, h, dtype) for k in keys]
+        hidden = jnp.zeros((0, h, h), dtype)
+        if L > 2:
+            draw = jax.vmap(lambda k: orthonormal(k, h, h, dtype))
+            hidden = root * draw(jr.split(hidden_key, L - 2))
         return DeepLinear(
             self._first(first_key, data, h),
-            jnp.stack(hidden) if hidden else jnp.zeros((0, h, h), dtype),
+            hidden,
             root * orthonormal(last_key, h, data.outputs, dtype).T,
             standard_scale(h, L, data.outputs),
         )
@@ -82,7 +86,7 @@ class DeepOrthogonal(Initialization):
     def compressed(
         self, key: PRNGKeyArray, data: Regression, *, width: int, depth: int
     ) -> DeepLinear:
-        """The same law, at width <= r + m, up to rotations of every layer's units."""
+        """The compressed network, of width at most r + m, up to rotations of hidden units."""
         h, L, dtype = self._width(data, width), _depth(depth), data.X.dtype
         first_key, _, last_key = jr.split(key, 3)
         root = jnp.sqrt(jnp.asarray(h, dtype))
@@ -103,7 +107,7 @@ class DeepOrthogonal(Initialization):
 
     @staticmethod
     def _width(data: Regression, width: Any) -> int:
-        return whole(width, data.outputs, "the last layer has orthogonal rows")
+        return integer_width(width, data.outputs, "the last layer has orthogonal rows")
 
 
 class DeepBalanced(Initialization):
@@ -111,9 +115,9 @@ class DeepBalanced(Initialization):
 
     From a product `Phi^T Theta = A diag(a) B^T` of rank k <= min(r, m): `W_1 = a^(1/L) A^T Phi^T`,
     diagonal hidden layers, `W_L = B a^(1/L)`; the h - k other units are zero and stay zero. The
-    product has independent `N(0, scale^2)` entries; or with `aligned`, the singular vectors of
+    product has independent `N(0, scale^2)` entries, or with `aligned` the singular vectors of
     `W^T Y` and all singular values equal to `scale`. On whitened data the modes of an aligned
-    network decouple, `a' = L a^(2 - 2/L) (s - a)`.
+    network decouple: `a' = L a^(2 - 2/L) (s - a)`, s the singular value of `W^T Y`.
 
     **Source:** Saxe, McClelland, Ganguli (2014); Arora, Cohen, Golowich, Hu (ICLR 2019).
     """
@@ -129,7 +133,7 @@ class DeepBalanced(Initialization):
     ) -> DeepLinear:
         m, r, dtype = data.outputs, data.rank, data.X.dtype
         k = min(m, r)
-        h = whole(width, k, "a balanced product of full rank needs min(r, m) hidden units")
+        h = integer_width(width, k, "a balanced product of full rank needs min(r, m) hidden units")
         L, scale = _depth(depth), jnp.asarray(self.scale, dtype)
         if self.aligned:
             A, _, Bt = jnp.linalg.svd(data.targets, full_matrices=False)

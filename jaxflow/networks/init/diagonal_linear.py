@@ -13,7 +13,7 @@ from .base import Initialization, positive
 
 
 class Diagonal(Initialization):
-    r"""`u = v = alpha shape`, so that `beta = 0`; with a `skip`, `w = 0`. Nothing is random.
+    r"""`u = v = alpha shape`, so that `beta = 0`; with a `skip`, also `w = 0`. Nothing is random.
 
     **Arguments:** the scale `alpha` > 0; the `depth` L >= 2, any real number; `shape`, positive
     weights of the coordinates (D,), default all 1; `skip` > 0, the lambda of Zhou and Ge, default

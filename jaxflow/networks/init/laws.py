@@ -1,4 +1,4 @@
-"""Laws of weights and biases: how they are drawn, and expectations under them."""
+"""Laws of weights and biases: draws, densities, and expectations by quadrature."""
 
 import abc
 import math
@@ -14,36 +14,38 @@ from scipy.integrate import quad_vec
 
 from .base import positive
 
-FAR = (1e6, 1e12)  # between these x times an integrand that has an integral falls
+FAR = (1e6, 1e12)  # |x g(x)| must fall between these points, else the integral diverges
 
 
 class Law(eqx.Module):
-    """A symmetric law of real numbers. A law of one's own has `sample`, `density` and `support`."""
+    """A symmetric law of real numbers. A subclass defines `sample`, `density` and `support`."""
 
     @abc.abstractmethod
     def sample(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float[Array, "..."]:
-        """Independent draws."""
+        """Independent draws, an array of this shape."""
 
     def vectors(self, key: PRNGKeyArray, size: int, dtype: Any) -> Float[Array, " size"]:
-        """A vector of R^size: independent entries, unless the law says otherwise."""
+        """A random vector of R^size: of independent entries, unless a subclass says otherwise."""
         return self.sample(key, (size,), dtype)
 
     def density(self, x: Any) -> Any:
         """The probability density at x."""
-        raise ValueError(f"{type(self).__name__} has no density: use one that has, like Uniform.")
+        raise ValueError(
+            f"{type(self).__name__} has no density: use a law that has one, such as Uniform."
+        )
 
     @property
     def support(self) -> float:
-        """The least a with |x| <= a for all draws; may be infinite."""
+        """The least a with |x| <= a for all draws; it may be infinite."""
         return math.inf
 
     @property
     def reach(self) -> float:
-        """Where quadrature may stop: what lies beyond has no digit of any expectation."""
+        """The end of the range of quadrature: what lies beyond is below rounding."""
         return self.support
 
     def expect(self, g: Callable[[float], Any], breaks: Sequence[float] = ()) -> Any:
-        """`E g(x)`, by adaptive quadrature, cut at zero and at the `breaks` of g."""
+        """`E g(x)`, by adaptive quadrature on pieces that end at zero and at the `breaks` of g."""
         end = self.reach
         inside = sorted({abs(float(b)) for b in breaks if 0 < abs(b) < end})
         points = [-b for b in reversed(inside)] + [0.0] + inside
@@ -51,9 +53,9 @@ class Law(eqx.Module):
         def weighted(x: float) -> Any:
             return np.asarray(g(np.float64(x))) * float(self.density(np.asarray(x)))
 
-        with np.errstate(over="ignore", invalid="ignore"):  # judged below
+        with np.errstate(over="ignore", invalid="ignore"):  # the result is checked below
             value, error = quad_vec(weighted, -end, end, points=points, epsabs=1e-300, epsrel=1e-12)
-            # Quadrature maps an infinite range to a finite one, and would find a number anyway.
+            # Quadrature on an infinite range returns a number even if the integral diverges.
             near, far = (np.max(np.abs(x * weighted(x))) for x in FAR)
         heavy = math.isinf(end) and not far <= near / 2
         if heavy or not np.all(np.isfinite(value)) or np.max(error) > 1e-6 * np.max(np.abs(value)):
@@ -64,7 +66,7 @@ class Law(eqx.Module):
         return value
 
     def radius(self, g: Callable[[float], Any], size: int, breaks: Sequence[float] = ()) -> Any:
-        """`E g(|x|)` of a vector x of R^size whose direction is uniform."""
+        """`E g(|x|)` for a random vector x of R^size, if its direction is uniform."""
         if size == 1:
             return self.expect(lambda x: g(abs(x)), breaks)
         raise ValueError(
@@ -112,7 +114,7 @@ class Normal(Law):
         return 13 * float(self.std)
 
     def radius(self, g: Callable[[float], Any], size: int, breaks: Sequence[float] = ()) -> Any:
-        # The density of the length over that of a number of either sign.
+        # The density of |x| over the normal density of one number.
         ratio = 2 ** (-size / 2) / math.gamma(size / 2) * math.sqrt(2 * math.pi)
         s = float(self.std)
 
@@ -123,7 +125,7 @@ class Normal(Law):
 
 
 class Sphere(Law):
-    """Vectors uniform on the sphere of this `size`; one number is `size` or `-size`."""
+    """Vectors uniform on the sphere of radius `size`; in one dimension `size` or `-size`."""
 
     size: float | Float[Array, ""] = 1.0
 

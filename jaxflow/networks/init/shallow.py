@@ -13,26 +13,27 @@ from jaxtyping import Array, PRNGKeyArray
 from ...data import Regression
 from ..activations import ReLU
 from ..shallow import ShallowNetwork
-from .base import Initialization, whole
+from .base import Initialization, integer_width
 from .laws import Law, Uniform
 
 
 class Shallow(Initialization):
     r"""Independent hidden units: `f(x) = sum_i s_i v_i phi(<w_i, x> + b_i)`.
 
-    **Arguments:** the law of the `weights` w and of the `biases` b, both of size 1; that of the
-    `outputs` v; and
+    **Arguments:** the laws of the `weights` w, the `biases` b and the `outputs` v (see `Law`), and
 
     - `parametrization`: "standard", where v has its law times `h^(-1/2)` and s = 1, so that the
-      tangent kernel is h times that of the output layer, but for O(1); or "ntk", where
-      `s = h^(-1/2)` and all layers contribute.
+      output layer contributes order h to the tangent kernel and the hidden layer order 1; or
+      "ntk", where `s = h^(-1/2)` and both contribute alike.
     - `antisymmetric`: two copies of h units, `f = (f_1 - f_2) / sqrt(2)`, so that f = 0 at the
-      start and the tangent kernel is the same. The network then has 2 h units.
-    - `activation`, default a ReLU whose kink is rounded off over 1e-3; `output_only`: only v
-      moves; `intercept`: an output bias c, zero at the start, which adds 1 to the tangent kernel.
+      start while the tangent kernel is that of one copy. The network then has 2 h units.
+    - `activation`: phi, default a ReLU whose kink is smoothed over 1e-3.
+    - `output_only`: the flow moves the output layer only.
+    - `intercept`: an output bias c, zero at the start, which adds 1 to the tangent kernel.
 
-    A unit's draw depends on the key and its number alone, not on the width. With a `room` the
-    network has the units `first, ..., first + room - 1`, and those from `width` on have scale 0.
+    The draw of a unit depends on the key and the number of the unit, not on the width. With a
+    `room` the network has the units `first, ..., first + room - 1`, and those from `width` on have
+    scale 0, which makes them padding.
 
     **Source:** Jin and Montufar (JMLR 2023), sections 2 and 3.
     """
@@ -55,8 +56,8 @@ class Shallow(Initialization):
     rotates: ClassVar[bool] = False
 
     def bucket(self, width: int, data: Regression) -> dict[str, Any]:
-        """Room for the next power of four, and beyond 4,096 of two, where room is what costs."""
-        power = (whole(width, 1, "") - 1).bit_length()
+        """The width padded to `room`: a power of four, and beyond 4,096 a power of two."""
+        power = (integer_width(width) - 1).bit_length()
         return {"room": 2 ** (power if power > 12 else 2 * math.ceil(power / 2))}
 
     def __call__(
@@ -68,7 +69,7 @@ class Shallow(Initialization):
         room: int | None = None,
         first: Any = 0,
     ) -> ShallowNetwork:
-        h = whole(width, 1, "") if room is None else width
+        h = integer_width(width) if room is None else width
         D, m, dtype, units = data.features, data.outputs, data.X.dtype, room or h
 
         def unit(i: Array) -> tuple[Array, Array, Array]:
@@ -79,7 +80,7 @@ class Shallow(Initialization):
         numbers = first + jnp.arange(units)
         W, b, v = jax.vmap(unit)(numbers)
         V, h = v.T, jnp.asarray(h, dtype)
-        there = (numbers < h).astype(dtype)
+        there = (numbers.astype(dtype) < h).astype(dtype)
         if self.parametrization == "standard":
             V, scale = V / jnp.sqrt(h), there
         else:

@@ -1,8 +1,9 @@
 r"""Laws of initialization of the two-layer linear network.
 
 A law is an Equinox module. Calling it with a key, the data and a width draws a network; its fields
-are arrays that a sweep may vary. Notation: `U` is (D, h), `V` is (m, h), `U1 = Phi^T U` is what
-the data reaches of U and `U2` the rest, r = rank(X).
+are arrays that a sweep may vary. Notation: `U` is (D, h), `V` is (m, h), r = rank(X), and Phi
+(D, r) holds the right singular vectors of X; `U1 = Phi^T U` is the part of U on the span of the
+data, and `U2 = U - Phi U1` the rest.
 """
 
 import math
@@ -19,7 +20,7 @@ from ...data import Regression, orthonormal
 from ..compression import on_rotated
 from ..two_layer_linear import TwoLayerLinear
 from ..wishart import bartlett, real
-from .base import Initialization, free, pair, positive, whole
+from .base import Initialization, integer_width, pair, positive, width_or_array
 
 
 class Gaussian(Initialization):
@@ -31,6 +32,17 @@ class Gaussian(Initialization):
     **Raises:** `ValueError` for alpha outside (1/4, 1/2], scales that are not positive, or both.
 
     **Source:** Min et al. (ICML 2021), section 4.2 (`alpha`) and appendix A.1 (`scale`).
+
+    **Example:**
+
+    >>> import jax
+    >>> import jaxflow as jf
+    >>> data = jf.data.gaussian(jax.random.key(0), samples=5, features=20)
+    >>> law = jf.init.Gaussian(alpha=0.5)
+    >>> law(jax.random.key(1), data, width=500).width
+    500
+    >>> law.compressed(jax.random.key(1), data, width=10**9).width  # r + m
+    6
     """
 
     width_free: ClassVar[bool] = True
@@ -63,7 +75,7 @@ class Gaussian(Initialization):
         return size, size
 
     def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
-        width = whole(width, 1, "")
+        width = integer_width(width)
         u_key, v_key = jr.split(key)
         dtype = data.X.dtype
         su, sv = (jnp.asarray(s, dtype) for s in self.scales(width))
@@ -82,10 +94,10 @@ class Gaussian(Initialization):
         return TwoLayerLinear(U2 + data.right @ (U1 - data.right.T @ U2), V)
 
     def rotated(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
-        """As `compressed`; what is off the span is there by the factor of its Gram matrix.
+        """As `compressed`, with R in place of `U2 Q^T = O R`, where O has orthonormal columns.
 
-        `U2 Q^T = O R` with O orthonormal columns and R the transposed Bartlett factor of a
-        (k, D - r) Gaussian matrix: all norms of `U2 V^T`, at all times, are those of `R V^T`.
+        R is the transposed Bartlett factor of a (k, D - r) Gaussian matrix. The norm of `U2 V^T`
+        is that of `R V^T` at all times.
         """
         V, U1, su, rest_key = self._span(key, data, width)
         L = bartlett(rest_key, V.shape[1], data.features - data.rank, V.dtype)
@@ -95,7 +107,7 @@ class Gaussian(Initialization):
         self, key: PRNGKeyArray, data: Regression, width: Any
     ) -> tuple[Array, Array, Array, PRNGKeyArray]:
         m, r, dtype = data.outputs, data.rank, data.X.dtype
-        width = free(width, 1, "")
+        width = width_or_array(width)
         key, rest_key = jr.split(key)
         su, sv = (jnp.asarray(s, dtype) for s in self.scales(width))
         L = bartlett(key, m + r, width, dtype)
@@ -111,8 +123,8 @@ class Balanced(Initialization):
         `V = B diag(s)^(1/2) Q^T`,  `U = Theta B diag(s)^(-1/2) Q^T`.
 
     For k = m this is `V = [Theta^T Phi Phi^T Theta]^(1/4) Q^T`,
-    `U = Theta [Theta^T Phi Phi^T Theta]^(-1/4) Q^T` up to a rotation. Where m > r, the product
-    keeps only what its k = r right singular directions carry.
+    `U = Theta [Theta^T Phi Phi^T Theta]^(-1/4) Q^T` up to a rotation. Where m > r, only the part
+    of the product along its k = r right singular vectors is kept.
 
     **Source:** Min et al. (ICML 2021), appendix A.1; the transpose on Q in V is missing in print.
     """
@@ -129,18 +141,20 @@ class Balanced(Initialization):
         return TwoLayerLinear(narrow.U @ Q.T, narrow.V @ Q.T)
 
     def compressed(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
-        """The k columns themselves, without Q."""
+        """The network of width k, without Q."""
         width = self._width(data, width)
         return self._factors(self.law.compressed(key, data, width=width), data)
 
     def rotated(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
-        """As `compressed`, from the rotated Gaussian network."""
+        """As `compressed`, from a Gaussian network in rotated inputs."""
         width = self._width(data, width)
         return self._factors(self.law.rotated(key, data, width=width), data.rotated())
 
     def _width(self, data: Regression, width: Any) -> Any:
         k = min(data.rank, data.outputs)
-        return free(width, k, "a balanced product of full rank needs min(r, m) hidden units")
+        return width_or_array(
+            width, k, "a balanced product of full rank needs min(r, m) hidden units"
+        )
 
     @staticmethod
     def _factors(network: TwoLayerLinear, data: Regression) -> TwoLayerLinear:
@@ -167,21 +181,21 @@ class Spectral(Initialization):
         pair(self.scale)
 
     def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
-        width = whole(width, 1, "")
+        width = integer_width(width)
         narrow = self.compressed(key, data, width=width)
         R = orthonormal(key, width, narrow.width, data.X.dtype)
         return TwoLayerLinear(narrow.U @ R.T, narrow.V @ R.T)
 
     def compressed(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
-        """The k modes themselves, without R: nothing in it is random."""
+        """The network of width k, without R: nothing in it is random."""
         k = min(data.rank, data.outputs)
-        free(width, k, "each of the min(r, m) modes needs a hidden unit")
+        width_or_array(width, k, "each of the min(r, m) modes needs a hidden unit")
         A, _, Bt = jnp.linalg.svd(data.targets, full_matrices=False)
         su, sv = (jnp.asarray(s, data.X.dtype) for s in self.scale)
         return TwoLayerLinear(su * (data.right @ A), sv * Bt.T)
 
     def rotated(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
-        """As `compressed`: there is nothing off the span."""
+        """As `compressed`: the weights off the span are zero."""
         return self.compressed(key, data.rotated(), width=width)
 
 
@@ -213,16 +227,18 @@ class Orthogonal(Initialization):
         return TwoLayerLinear(data.right @ (su * root * rows[m:]), sv * root * rows[:m])
 
     def rotated(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
-        """As `compressed`: there is nothing off the span that matters."""
+        """As `compressed`: the weights off the span do not change the trajectory."""
         return self.compressed(key, data.rotated(), width=width)
 
     def _width(self, data: Regression, width: Any) -> Any:
         rows = data.outputs + data.rank
-        return free(width, rows, f"m + r = {rows} orthogonal rows need as many hidden units")
+        return width_or_array(
+            width, rows, f"m + r = {rows} orthogonal rows need as many hidden units"
+        )
 
     def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
         m, r = data.outputs, data.rank
-        width = whole(self._width(data, width), 1, "")
+        width = integer_width(self._width(data, width))
         z_key, u_key = jr.split(key)
         dtype = data.X.dtype
         su, sv = (jnp.asarray(s, dtype) for s in self.law.scales(width))
@@ -231,7 +247,7 @@ class Orthogonal(Initialization):
         U1 = su * math.sqrt(width) * Q[:, m:].T
         U2 = su * jr.normal(u_key, (data.features, width), dtype)
         U2 = U2 - data.right @ (data.right.T @ U2)
-        # Twice is enough: one pass leaves rounding of the size of U2 in the row space.
+        # One projection leaves rounding errors of the size of U2 in the row space, two do not.
         for _ in range(2):
             U2 = U2 - (U2 @ Q) @ Q.T
         return TwoLayerLinear(data.right @ U1 + U2, V)
@@ -241,8 +257,8 @@ class LambdaBalanced(Initialization):
     r"""Homogeneous imbalance, `U1^T U1 - V^T V = lam I_h`.
 
     It exists for lam > 0 only if h <= r, for lam < 0 only if h <= m, and for lam = 0 at any width.
-    One layer is drawn with independent normal entries of standard deviation `scale`, the other is
-    the polar partner that the identity asks for; `U2 = 0`.
+    One layer is drawn with independent normal entries of standard deviation `scale`; the identity
+    then determines the other up to a rotation, which is drawn uniformly. `U2 = 0`.
 
     **Raises:** `ValueError` where no such network exists.
 
@@ -260,7 +276,7 @@ class LambdaBalanced(Initialization):
 
     def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
         m, r = data.outputs, data.rank
-        width = whole(width, 1, "")
+        width = integer_width(width)
         lam = float(self.lam)
         if (lam > 0 and width > r) or (lam < 0 and width > m):
             raise ValueError(
@@ -269,11 +285,11 @@ class LambdaBalanced(Initialization):
             )
         dtype = data.X.dtype
         free_key, q_key = jr.split(key)
-        # The layer with fewer rows is free when both would do: the other can always follow it.
+        # Where either layer may be drawn first, it is the one with fewer rows.
         v_is_free = lam > 0 or (lam == 0 and m <= r)
         rows, partner_rows = (m, r) if v_is_free else (r, m)
         k = min(width, rows)
-        # Of rank k by construction, so that the partner of k columns always exists.
+        # Its rank is at most k, so that a partner of k columns exists.
         free = jnp.asarray(self.scale, dtype) * jr.normal(free_key, (rows, width), dtype)
         _, s, Rt = jnp.linalg.svd(free, full_matrices=False)
         if lam == 0:
@@ -296,11 +312,11 @@ class Prescribed(Initialization):
         `u_i = (cosh(k) sqrt(plus_i), sinh(k) sqrt(minus_i))`,
         `v_i = (sinh(k) sqrt(plus_i), cosh(k) sqrt(minus_i))`:
 
-    a hyperbolic rotation of orthogonal weights, which is what the flow itself does to them. The
-    hidden units are then turned by a random rotation.
+    a hyperbolic rotation of orthogonal weights, as the flow itself applies. The hidden units are
+    then rotated at random.
 
     **Arguments:** `plus`, at most r numbers >= 0, and `minus`, at most m; `product`, shape (D, m),
-    default `data.min_norm`. Its part off the data's span needs V of rank m.
+    default `data.min_norm`. A part off the span of the data needs V of rank m.
 
     **Source:** derived; the flow acts by hyperbolic rotations, too (Min et al., ICML 2021, eq. 16).
     """
@@ -319,7 +335,7 @@ class Prescribed(Initialization):
     def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
         narrow = self._modes(data)
         why = "each eigenvalue needs a hidden unit, and each mode of the product at least one"
-        R = orthonormal(key, whole(width, narrow.width, why), narrow.width, data.X.dtype)
+        R = orthonormal(key, integer_width(width, narrow.width, why), narrow.width, data.X.dtype)
         return TwoLayerLinear(narrow.U @ R.T, narrow.V @ R.T)
 
     def _modes(self, data: Regression) -> TwoLayerLinear:
@@ -347,7 +363,7 @@ class Prescribed(Initialization):
 def hyperbolic(
     plus: Float[Array, " k"], minus: Float[Array, " l"], p: Float[Array, " modes"], r: int, m: int
 ) -> tuple[Float[Array, "m h"], Float[Array, "r h"]]:
-    """`(V, U1)` of these imbalance eigenvalues with `U1 V^T = diag(p)`: one or two units a mode."""
+    """`(V, U1)` with these eigenvalues of the imbalance and `U1 V^T = diag(p)`."""
     first = max(len(plus), len(p))
     a = jnp.pad(plus, (0, r - len(plus)))
     b = jnp.pad(minus, (0, m - len(minus)))

@@ -1,4 +1,4 @@
-"""Symmetric matrix sensing from `alpha I`, with measurements that commute."""
+"""Symmetric matrix sensing with measurements that commute, from the start `alpha I`."""
 
 import numpy as np
 from jaxtyping import Float
@@ -9,19 +9,21 @@ def entropic_limit(
 ) -> Float[np.ndarray, " d"]:
     r"""The eigenvalues of the limit of `U' = -A^*(A(U U^T) - y) U` from `U(0) = alpha I`.
 
-    In the common eigenvectors the eigenvalues of `X = U U^T` are
-    `x_j = alpha^2 exp(2 sum_i nu_i a_ij)`: the one solution of `a x = y` of this form, which
-    minimizes `sum_j x_j (log(x_j / alpha^2) - 1)`. Newton's method on the dual, on the host.
+    A maps a symmetric matrix X to its inner products with n matrices that commute, and A^* is its
+    adjoint. In their common eigenvectors the eigenvalues of the limit `X = U U^T` are
+    `x_j = alpha^2 exp(2 sum_i nu_i a_ij)`, with nu such that `a x = y`: the solution of `a x = y`
+    that minimizes `sum_j x_j (log(x_j / alpha^2) - 1)`. It is found by Newton's method on the dual
+    problem, in NumPy.
 
-    **Arguments:** the eigenvalues `a` of the n measurements, shape `(n, d)`; the answers `y`, which
-    some positive x must give; `log_alpha`.
+    **Arguments:** the eigenvalues `a` of the n measurement matrices, shape `(n, d)`; the
+    measurements `y`, for which a positive x with `a x = y` must exist; `log_alpha`.
 
     **Raises:** `ValueError` if no such x is found.
 
     **Source:** Gunasekar et al. (NIPS 2017), theorem 1 and its proof.
     """
     a, y = np.asarray(a, float), np.asarray(y, float)
-    # Along a path of starts, on which the dual variable becomes an affine function of log(alpha).
+    # Continuation in log(alpha): far down, the dual variable is an affine function of it.
     target = 2.0 * log_alpha
     path = [0.0]
     while abs(path[-1]) < abs(target):
@@ -38,20 +40,20 @@ def entropic_limit(
 
 
 def _newton(a: np.ndarray, y: np.ndarray, base: float, nu: np.ndarray) -> np.ndarray:
-    """The minimizer of the convex `sum exp(base + a^T nu) - y nu`.
+    """The minimizer nu of the convex function `sum exp(base + a^T nu) - y nu`.
 
-    A step changes no exponent by more than 1: the function is self-concordant on that scale.
+    A step changes no exponent by more than 1, the scale on which the function is self-concordant.
     """
     for _ in range(1000):
         x = np.exp(np.minimum(base + a.T @ nu, 300))
         gradient = a @ x - y
-        # a diag(x) a^T by its root: half the digits are lost otherwise.
+        # The matrix a diag(x) a^T is factored by its root, or half the digits would be lost.
         root = (a * np.sqrt(x)).T
         scale = np.linalg.norm(root, axis=0)
         if not np.all(scale > 0):
             break
         _, R = np.linalg.qr(root / scale)
-        # Where no x fits, the dual runs away.
+        # If no x fits, the dual variable diverges.
         with np.errstate(all="ignore"):
             try:
                 step = -np.linalg.solve(R, np.linalg.solve(R.T, gradient / scale)) / scale
@@ -64,5 +66,7 @@ def _newton(a: np.ndarray, y: np.ndarray, base: float, nu: np.ndarray) -> np.nda
         if change <= 1e-13 * (1 + np.abs(nu).max()):
             break
     if not np.linalg.norm(a @ np.exp(base + a.T @ nu) - y) <= 1e-8 * np.linalg.norm(y):
-        raise ValueError("No positive solution was found: the answers must come from some X >= 0.")
+        raise ValueError(
+            "No positive solution was found: y must be the measurements of some X >= 0."
+        )
     return nu

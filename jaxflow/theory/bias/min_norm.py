@@ -1,4 +1,4 @@
-"""Where to: implicit bias towards the min-norm solution, its bound and its exact size."""
+"""The implicit bias of two-layer linear networks towards the min-norm solution."""
 
 import math
 from typing import Any
@@ -17,13 +17,14 @@ from ...networks.wishart import real
 
 
 def off_span_overlap(network: TwoLayerLinear, data: Regression) -> Float[Array, "rows D"]:
-    r"""`[V U2^T; U1 U2^T]`, with `U2 = (I - Phi Phi^T) U` kept in the full input space.
+    r"""The overlap `[V U2^T; U1 U2^T]` of the weights off the span of the data with the others.
 
-    Along the flow it obeys a linear equation, so that it stays 0 if it starts at 0.
+    Off the span lies `U2 = (I - Phi Phi^T) U`. Along the flow the overlap obeys a linear equation,
+    so that it stays 0 if it starts at 0.
 
-    **Arguments:** a `network` and the `data` that it learns from.
+    **Arguments:** a `network`, and the `data` that it learns from.
 
-    **Returns:** the overlap, shape `(m + r, D)`; its rows are orthogonal to the data's span.
+    **Returns:** the overlap, shape `(m + r, D)`; its rows are orthogonal to the span of the data.
 
     **Raises:** `ValueError` if the network does not fit the data.
 
@@ -34,12 +35,12 @@ def off_span_overlap(network: TwoLayerLinear, data: Regression) -> Float[Array, 
 
 
 class MinNormCondition(eqx.Module):
-    """How far a network is from the invariant set of the min-norm proposition.
+    """How far a network is from the invariant set whose trajectories end at the min-norm solution.
 
     **Attributes:**
 
-    - `outputs`: `||V U2^T||_F`, which is also the distance of the predictor `U V^T` of a
-      minimum to the min-norm solution.
+    - `outputs`: `||V U2^T||_F`. At a minimum it is the distance of the predictor `U V^T` to the
+      min-norm solution.
     - `inputs`: `||U1 U2^T||_F`.
     - `relative`: `||[V U2^T; U1 U2^T]||_F / (||[V; U1]||_F ||U2||_F)`, in [0, 1] (0 if U2 = 0).
     """
@@ -55,19 +56,19 @@ class MinNormCondition(eqx.Module):
 
 
 def min_norm_condition(network: TwoLayerLinear, data: Regression) -> MinNormCondition:
-    r"""The two Frobenius norms that must vanish for the flow to end at the min-norm solution.
+    r"""Two Frobenius norms: if both vanish at the start, the flow ends at the min-norm solution.
 
-    If `V U2^T = 0` and `U1 U2^T = 0` at the start and the flow reaches E = 0, it ends at the
-    min-norm solution; `V U2^T = 0` alone is not enough.
+    That is, if `V U2^T = 0` and `U1 U2^T = 0` at the start and the flow reaches a zero residual.
+    `V U2^T = 0` alone is not enough.
 
-    **Arguments:** a `network` and the `data` that it learns from.
+    **Arguments:** a `network`, and the `data` that it learns from.
 
     **Returns:** a `MinNormCondition`.
 
     **Raises:** `ValueError` if the network does not fit the data.
 
-    **Source:** Min et al. (ICML 2021), proposition 1. (A condition `V U1^T = 0`, met in talks, is
-    a different statement: inequality (19).)
+    **Source:** Min et al. (ICML 2021), proposition 1. (The condition `V U1^T = 0`, which is also
+    quoted, is a different statement: inequality (19).)
     """
     V, U1 = span_factors(network, data)
     overlap = off_span_overlap(network, data)
@@ -79,12 +80,12 @@ def min_norm_condition(network: TwoLayerLinear, data: Regression) -> MinNormCond
 
 
 def limit_product(network: TwoLayerLinear, data: Regression) -> Float[Array, "D m"]:
-    r"""The predictor `Theta_hat + U2 V^T` of a minimum with these V and U2.
+    r"""The predictor `Theta_hat + U2 V^T` of a minimum, Theta_hat the min-norm solution.
 
-    U2 never moves, so at the limit of a flow this is exact with the limit's V and either U. It
-    needs no convergence of the product itself: the span part is put in exactly.
+    The flow never moves U2. With the V of its limit, and the U of any time, this is therefore the
+    limit of the product; the part on the span of the data is exact.
 
-    **Arguments:** a `network` whose V is that of the limit, and the `data`.
+    **Arguments:** a `network` with the limiting V, and the `data`.
 
     **Returns:** `U(inf) V(inf)^T`, shape `(D, m)`.
 
@@ -97,15 +98,15 @@ def limit_product(network: TwoLayerLinear, data: Regression) -> Float[Array, "D 
 
 
 class BiasBound(eqx.Module):
-    r"""What theorem 2 says of a Gaussian network, with probability at least `1 - delta`.
+    r"""The bounds of theorem 2, which hold with probability at least `1 - delta`.
 
-    Logarithms are kept because `least_width` and `bound` overflow near alpha = 1/4.
+    They are stored as logarithms, since `least_width` and `bound` overflow near alpha = 1/4.
 
     **Attributes:**
 
     - `log_bound`: log of the bound on `||U(inf) V(inf)^T - Theta_hat||_2`.
-    - `log_least_width`: log of `h0^(1/(4 alpha - 1))`, the width that theorem 2 asks for.
-    - `log_lemma_width`: log of `h0'`, the width that (17), (18) and (19) ask for.
+    - `log_least_width`: log of `h0^(1/(4 alpha - 1))`, the width that theorem 2 requires.
+    - `log_lemma_width`: log of `h0'`, the width that (17), (18) and (19) require.
     - `applies`: whether the width exceeds both.
     - `level`: (17), the lower bound `h^(1 - 2 alpha)` on `c`.
     - `overlap`: (18), the upper bound on `||[V U2^T; U1 U2^T]||_F`.
@@ -127,12 +128,12 @@ class BiasBound(eqx.Module):
 
     @property
     def least_width(self) -> Float[Array, ""]:
-        """`h0^(1/(4 alpha - 1))`."""
+        """`h0^(1/(4 alpha - 1))`, the width that theorem 2 requires."""
         return jnp.exp(self.log_least_width)
 
     @property
     def lemma_width(self) -> Float[Array, ""]:
-        """`h0'`."""
+        """`h0'`, the width that (17), (18) and (19) require."""
         return jnp.exp(self.log_lemma_width)
 
 
@@ -144,10 +145,11 @@ def bias_bound(
     delta: ArrayLike = 0.01,
     corrected: bool = False,
 ) -> BiasBound:
-    r"""Theorem 2: wide Gaussian networks end near the min-norm solution.
+    r"""Theorem 2 of Min et al.: wide Gaussian networks end near the min-norm solution.
 
-    Entries of U and V independent `N(0, h^(-2 alpha))`; `q = sqrt(m + D) + log(2/delta) / 2`;
-    `lambda_i = s_i^2`. With probability at least `1 - delta`, for `h > h0' = 16 q^2`,
+    Let the entries of U and V be independent `N(0, h^(-2 alpha))`, and let
+    `q = sqrt(m + D) + log(2/delta) / 2` and `lambda_i = s_i^2`, s_i the singular values of X. With
+    probability at least `1 - delta`, for `h > h0' = 16 q^2`,
 
     - (17) `c > h^(1 - 2 alpha)`,
     - (18) `||[V U2^T; U1 U2^T]||_F <= 2 sqrt(m + r) q h^(1/2 - 2 alpha)`,
@@ -159,12 +161,12 @@ def bias_bound(
             <= 2 C^(h^(2 alpha - 1)) sqrt(m + r) q h^(1/2 - 2 alpha)`,
         `C = exp(1 + (s_1 / s_r^2) ||Y||_F)`.
 
-    `corrected` repairs two steps of the printed proof: `q = sqrt(m + D) + sqrt(2 log(2/delta))`,
-    which is what the Davidson-Szarek inequality gives, and `4 (lambda_1 / lambda_r)^2 m q^2` in
-    h0, from `||E(0)||` with `S U1 V^T` where `S^-1 U1 V^T` is printed (the same if S = I).
+    With `corrected`, two steps of the printed proof are repaired. The Davidson-Szarek inequality
+    gives `q = sqrt(m + D) + sqrt(2 log(2/delta))`. And h0 has `4 (lambda_1 / lambda_r)^2 m q^2`,
+    since `||E(0)||` contains `S U1 V^T` where `S^-1 U1 V^T` is printed (the same if S = I).
 
     **Arguments:** the `data`; the `width` h >= 1; the exponent `alpha` in (1/4, 1/2]; the
-    probability `delta` in (0, 1) of failure; `corrected`.
+    probability `delta` of failure, in (0, 1); whether to use the `corrected` constants.
 
     **Returns:** a `BiasBound`.
 
@@ -209,9 +211,9 @@ def bias_law(
 ) -> Float[Array, ""]:
     r"""The root-mean-square distance to the min-norm solution of wide Gaussian networks.
 
-    Entries of U and V independent with standard deviations su and sv, `a = h su^2`,
-    `b = h sv^2`, and `sigma_i` the singular values of `Theta_hat` (0 for i > r): as h grows past
-    m + r,
+    Let the entries of U and V be independent with standard deviations su and sv, `a = h su^2`,
+    `b = h sv^2`, and `sigma_i` the singular values of the min-norm solution `Theta_hat` (0 for
+    i > r). For h much larger than m + r
 
         `E ||U(inf) V(inf)^T - Theta_hat||_F^2
             ~ su^2 (D - r) sum_{i <= m} ((b - a) + sqrt((a + b)^2 + 4 sigma_i^2)) / 2`,
@@ -219,15 +221,22 @@ def bias_law(
     which for `su = sv = h^-alpha` is
     `h^(-2 alpha) (D - r) sum_i sqrt(h^(2 - 4 alpha) + sigma_i^2)`.
 
-    **Arguments:** the `data`; the `width` h >= 1; and as in `networks.init.Gaussian` either
-    `alpha` (1/2 if neither is given) or `scale = (su, sv)`.
+    **Arguments:** the `data`; the `width` h >= 1; and, as in `init.Gaussian`, either `alpha`
+    (default 1/2) or `scale = (su, sv)`.
 
-    **Returns:** the square root of the right side. It is an asymptotic law, not a bound.
+    **Returns:** the square root of the right side. This is an asymptotic law, not a bound.
 
     **Raises:** `ValueError` for a width below 1, an alpha or a scale out of range, or both given.
 
-    **Source:** derived: conditional on V(inf), U2 is independent of everything (see
-    `conditional_bias`), and V V^T(inf) follows from the conserved imbalance.
+    **Source:** derived: U2 is independent of V(inf) (see `conditional_bias`), and `V V^T(inf)`
+    follows from the conserved imbalance.
+
+    **Example:** the distance falls as `h^(-1/2)`.
+
+    >>> import jaxflow as jf
+    >>> data = jf.Regression([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]], [2.0, 3.0])
+    >>> [f"{float(jf.theory.bias_law(data, width)):.2e}" for width in (10**4, 10**6)]
+    ['1.82e-02', '1.82e-03']
     """
     law = Gaussian(_known(alpha), scale=scale and tuple(_known(size) for size in scale))
     _check_width(width)
@@ -241,7 +250,7 @@ def bias_law(
     sigma = jnp.linalg.svdvals(data.span_solution)
     sigma = jnp.concatenate([sigma, jnp.zeros(max(m - r, 0), dtype)])
     hyp = jnp.hypot(a + b, 2 * sigma)
-    # The two forms are equal; each is free of cancellation on its side of a = b.
+    # The two forms are equal; the first is free of cancellation for b >= a, the second for b < a.
     total = jnp.where(b >= a, 0.5 * (b - a + hyp), 2 * (a * b + sigma**2) / (a - b + hyp))
     return su * jnp.sqrt((data.features - r) * jnp.sum(total))
 
@@ -249,8 +258,8 @@ def bias_law(
 def conditional_bias(data: Regression, su: ArrayLike, V: Float[Array, "m h"]) -> Float[Array, ""]:
     r"""The root-mean-square distance to the min-norm solution, given the limiting V.
 
-    For any law in which U2 has independent `N(0, su^2)` entries, U2 is independent of V(t) and
-    U1(t), so given V(inf), `U(inf) V(inf)^T - Theta_hat` is a Gaussian matrix with
+    If U2 has independent `N(0, su^2)` entries, it is independent of V(t) and U1(t) at all times.
+    Given V(inf), `U(inf) V(inf)^T - Theta_hat` is then a Gaussian matrix with
 
         `E ||U(inf) V(inf)^T - Theta_hat||_F^2 = su^2 (D - r) ||V(inf)||_F^2`
 
@@ -271,7 +280,7 @@ def _norm(A: Float[Array, "a b"]) -> Float[Array, ""]:
 
 
 def _known(value: ArrayLike | None) -> Any:
-    # Inside jit even comparisons of constants are traced, so that checks need host numbers.
+    # A number of the host: inside jit even comparisons of constants would be traced.
     return value if value is None or isinstance(value, Tracer) else float(np.asarray(value))
 
 

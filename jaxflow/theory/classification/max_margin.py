@@ -1,4 +1,4 @@
-"""Which separator the flow ends at under the exponential loss, or passes: margin problems."""
+"""Separators of largest margin: the limits of flows under the exponential loss."""
 
 import dataclasses
 
@@ -11,15 +11,15 @@ from ...data.labels import signed
 from ...networks import MirrorMap
 from ..diagonal.interpolation import least_potential
 
-ACTIVE = 1e-9  # of the margin: constraints closer to it are active
+ACTIVE = 1e-9  # constraints whose margin is closer to 1 than this are active
 
 
 @dataclasses.dataclass(frozen=True)
 class Separator:
-    """The minimizer `beta` (d,) of a potential s.t. `y_i x_i . beta >= 1`; the `multipliers` (n,).
+    """The minimizer of a potential Phi subject to `y_i x_i . beta >= 1` for all samples.
 
-    They are those of its optimality, `grad Phi(beta) = sum_i multipliers_i y_i x_i`: none negative,
-    zero where the margin is above 1.
+    **Attributes:** `beta`, shape (d,); the KKT `multipliers`, shape (n,), with
+    `grad Phi(beta) = sum_i multipliers_i y_i x_i`: nonnegative, zero where the margin exceeds 1.
     """
 
     beta: np.ndarray
@@ -27,10 +27,10 @@ class Separator:
 
 
 def max_margin_l2(data: Regression) -> Separator:
-    """The least `|beta|_2^2 / 2`: where the kernel regime ends.
+    """The separator of least `|beta|_2^2 / 2`, the limit direction of the kernel regime.
 
-    Lawson and Hanson's least distance problem, one nonnegative least squares (SciPy, an active-set
-    method: exact up to rounding, where interior point solvers stop at 1e-8).
+    This is Lawson and Hanson's least distance problem, solved as one nonnegative least squares
+    problem by SciPy's active-set method, which is exact up to rounding.
 
     **Raises:** `ValueError` if no beta separates the labels.
     """
@@ -44,7 +44,9 @@ def max_margin_l2(data: Regression) -> Separator:
 
 
 def max_margin_l1(data: Regression) -> Separator:
-    """The least `|beta|_1`: where the rich regime ends at depth 2. A linear program (HiGHS).
+    """The separator of least `|beta|_1`, the limit direction of the rich regime at depth 2.
+
+    It is found by linear programming (HiGHS, through SciPy).
 
     **Raises:** `ValueError` if no beta separates the labels.
     """
@@ -57,10 +59,12 @@ def max_margin_l1(data: Regression) -> Separator:
 
 
 def max_margin_potential(mirror: MirrorMap, data: Regression) -> Separator:
-    r"""The least `Phi(beta)`: where the intermediate regime, `alpha^L / gamma = mu`, ends.
+    r"""The separator of least `Phi(beta)`, the limit direction of the intermediate regime.
 
-    With the `mirror` map of `alpha^L = mu`. An active-set method: `least_potential` on the active
-    constraints, from those of `max_margin_l2` on.
+    In this regime the initial scale alpha grows with the margin gamma such that
+    `alpha^L / gamma = mu`, and Phi is the potential of the `mirror` map with `alpha^L = mu`. An
+    active-set method, which starts from the constraints of `max_margin_l2` and finds
+    `least_potential` on those that are active.
 
     **Raises:** `ValueError` if no beta separates the labels.
 
@@ -84,11 +88,12 @@ def max_margin_potential(mirror: MirrorMap, data: Regression) -> Separator:
 
 
 def stationarity(beta: ArrayLike, data: Regression, depth: float) -> float:
-    r"""How far a separator is from a stationary point of the l_(2/L) margin problem.
+    r"""How far a separator is from a stationary point of the l_(2/L) margin problem, L the depth.
 
-    The least over `lambda >= 0` on the active constraints (margins within 1% of the least) of
-    `||b * (A^T lambda) - |b|^p|| / || |b|^p ||`, `p = 2/L`, b = beta at margin 1: the optimality
-    condition `sign(b) |b|^(p-1) = A^T lambda` where b is not zero, weighted by b.
+    With `p = 2/L`, the rows `y_i x_i` of A, and b = beta scaled to margin 1, it is the minimum of
+    `||b * (A^T lambda) - |b|^p|| / || |b|^p ||` over multipliers `lambda >= 0` of the active
+    constraints (margins within 1% of the least). Zero means that the optimality condition
+    `sign(b) |b|^(p-1) = A^T lambda` holds where b is not zero.
 
     **Source:** Moroshko et al. (NeurIPS 2020), theorem on depth L > 2.
     """

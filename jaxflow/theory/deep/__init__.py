@@ -1,4 +1,9 @@
-"""Deep linear networks."""
+"""Deep linear networks.
+
+What the flow conserves (`layer_imbalances`), how the product of balanced layers moves
+(`end_to_end_velocity`), its rate of convergence (`balanced_level`, `deficiency_margin`) and the
+time that one of its modes takes (`deep_mode_time`).
+"""
 
 from .deep_linear import (
     balanced_level as balanced_level,

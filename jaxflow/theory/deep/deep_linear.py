@@ -12,7 +12,9 @@ from ...networks import DeepLinear
 
 
 def layer_imbalances(network: DeepLinear) -> Float[Array, "pairs h h"]:
-    r"""`D_l = W_(l+1)^T W_(l+1) - W_l W_l^T` for l = 1 ... L - 1, which the flow conserves.
+    r"""The imbalances `D_l = W_(l+1)^T W_(l+1) - W_l W_l^T` of all pairs of neighbouring layers.
+
+    The gradient flow of any loss conserves them.
 
     **Source:** Arora, Cohen, Golowich, Hu (ICLR 2019), section 3.
     """
@@ -34,7 +36,8 @@ def end_to_end_velocity(
 
     `W' = -sum_(j=1)^L [W W^T]^((j-1)/L) (dL/dW) [W^T W]^((L-j)/L)`.
 
-    **Arguments:** the `product` W, shape (outputs, inputs); the `gradient` of the loss at it; L.
+    **Arguments:** the `product` W, shape (outputs, inputs); the `gradient` dL/dW of the loss there;
+    the `depth` L.
 
     **Source:** Arora, Cohen, Golowich, Hu (ICLR 2019), theorem 1 (Arora, Cohen, Hazan, ICML 2018).
     """
@@ -45,7 +48,7 @@ def end_to_end_velocity(
     turned = left.T @ gradient @ right.T
     total = jnp.zeros_like(turned)
     for j in range(1, depth + 1):
-        # 0^0 = 1: the outermost powers are identities.
+        # A power of exponent 0 is the identity, also of the eigenvalue 0.
         a = rows ** (2 * (j - 1) / depth) if j > 1 else jnp.ones_like(rows)
         b = columns ** (2 * (depth - j) / depth) if j < depth else jnp.ones_like(columns)
         total = total + a[:, None] * turned * b[None]
@@ -55,20 +58,20 @@ def end_to_end_velocity(
 def balanced_level(product: Float[Array, "n m"], depth: int, *, square: bool) -> Float[Array, ""]:
     r"""The least eigenvalue of the tangent kernel of a balanced network on whitened data.
 
-    `L s_min^(2 - 2/L)` where the product is square (`square=True`); otherwise one layer at an end
-    has directions that no other layer serves, and `s_min^(2 - 2/L)` is left.
+    `L s_min^(2 - 2/L)` if the product is square (`square=True`), L the depth and s_min its least
+    singular value; else `s_min^(2 - 2/L)`, since some directions are learned by one layer only.
 
-    **Source:** Min, Vidal, Mallada (ICML 2023), (19), which is printed with L for every shape.
+    **Source:** Min, Vidal, Mallada (ICML 2023), (19), which prints the factor L for every shape.
     """
     least = jnp.linalg.svdvals(product)[-1] ** (2 - 2 / depth)
     return depth * least if square else least
 
 
 def deficiency_margin(product: Float[Array, "n m"], target: Float[Array, "n m"]) -> Array:
-    r"""The largest c with `||W - Phi||_F <= s_min(Phi) - c`; negative if there is none.
+    r"""The largest c with `||W - Phi||_F <= s_min(Phi) - c`; negative if there is no c >= 0.
 
-    Every W' with `s_min(W') <= c` then has a loss at least as large: the flow keeps
-    `s_min(W(t)) >= c`.
+    W is the product of the layers and Phi the target. Every W' with `s_min(W') <= c` has at least
+    the loss of W, so that the flow keeps `s_min(W(t)) >= c`.
 
     **Source:** Arora, Cohen, Golowich, Hu (ICLR 2019), definition 2, for the whitened squared loss.
     """

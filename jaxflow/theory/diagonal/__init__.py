@@ -1,4 +1,8 @@
-"""Diagonal linear networks: what their flows minimize."""
+"""Which interpolator a diagonal linear network ends at.
+
+The flow minimizes a potential that the scale of the initialization sets (`least_potential`,
+`flow_limit`), and in the limit of small weights the l1 norm (`least_l1`).
+"""
 
 from .interpolation import (
     Interpolator as Interpolator,

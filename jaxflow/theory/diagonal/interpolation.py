@@ -1,4 +1,4 @@
-"""Which interpolator a mirror flow ends at: convex programs, with certificates."""
+"""The interpolators that mirror flows end at, as solutions of convex programs."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from scipy.optimize import linprog
 from ...data import Regression
 from ...networks import MirrorMap
 
-SATURATED = 1e-8  # `alpha^(L-2) |beta|^(-(L-2)/L)`: the digits left of the dual variable
+SATURATED = 1e-8  # below this `alpha^(L-2) |beta|^(-(L-2)/L)` the dual variable has few digits
 
 
 class Interpolator(eqx.Module):
@@ -32,13 +32,13 @@ class Interpolator(eqx.Module):
 
 
 def least_potential(mirror: MirrorMap, data: Regression, *, max_steps: int = 1000) -> Interpolator:
-    r"""The interpolator of least potential: where the flow from alpha ends, under any loss.
+    r"""The interpolator of least potential, where the mirror flow from beta = 0 ends.
 
-    Newton's method on the dual, `X beta(X^T nu) = y`, with steps that change no slope of the
-    mirror map by more than about a factor e; its matrix `X diag(slope) X^T` by the QR
-    decomposition of its root. `vmap` over mirror maps and data of one shape is fine.
+    It is the same for every loss of `X beta` whose minimum is at y. It is found by Newton's method
+    on the dual problem, `X beta(X^T nu) = y`; a step changes no slope of the mirror map by more
+    than about a factor e. `vmap` over mirror maps and data of one shape is fine.
 
-    **Arguments:** the `mirror` map, and `data` with one output that some beta fits.
+    **Arguments:** the `mirror` map, and `data` with one output, which some beta fits exactly.
 
     **Raises:** `ValueError` if there is more than one output, or no beta fits.
 
@@ -58,7 +58,7 @@ def _least_potential(mirror: MirrorMap, data: Regression, max_steps: int) -> Int
     def newton(carry: Any) -> Any:
         nu, error, best, steps, _ = carry
         q = X.T @ nu
-        # In units of the largest slope, which may be below the range of numbers.
+        # In units of the largest slope, since slopes may underflow.
         log_slope = mirror.log_slope(q)
         top = jnp.max(log_slope)
         root = jnp.exp(0.5 * (log_slope - top))[:, None] * X.T
@@ -70,7 +70,7 @@ def _least_potential(mirror: MirrorMap, data: Regression, max_steps: int) -> Int
         change = change * jnp.exp(-top)
         error = y - X @ mirror.inverse(X.T @ nu)
         now = jnp.linalg.norm(error) / size
-        # At full steps the error falls fast until rounding is all that is left of it.
+        # Full steps reduce the error fast, until it is rounding only.
         stuck = (change < 1e-2) & (now >= 0.5 * best)
         done = stuck | (now <= 1e-15) | ~jnp.isfinite(now)
         return nu, error, jnp.minimum(best, now), steps + 1, done
@@ -90,7 +90,7 @@ def interpolable(data: Regression) -> None:
         raise ValueError(f"The targets must be a single output, got {data.outputs}.")
     if isinstance(data.Y, Tracer):
         return
-    # By NumPy: data that are known are known under `jit`, too.
+    # By NumPy, since inside jit even operations on constants are traced.
     Y, left = np.asarray(data.Y), np.asarray(data.left)
     missed = float(np.linalg.norm(Y - left @ (left.T @ Y)))
     if missed > 1e4 * float(np.finfo(Y.dtype).eps) * float(np.linalg.norm(Y)):
@@ -101,10 +101,10 @@ def interpolable(data: Regression) -> None:
 
 
 def flow_limit(mirror: MirrorMap, data: Regression) -> np.ndarray:
-    """Where the flow ends, (d,): `least_potential`, or beyond its digits the limit alpha -> 0.
+    """Where the flow ends, shape (d,): `least_potential`, or for tiny alpha `least_l1`.
 
-    Near `alpha^(L-2) |beta|^(-(L-2)/L) = 1e-8` the dual variable has lost half its digits, and the
-    distance to the limit, of the order of `alpha^L`, is as small.
+    If `alpha^(L-2) |beta|^(-(L-2)/L) < 1e-8` the dual variable has lost half its digits. The limit
+    alpha -> 0 is then nearer, at a distance of the order of `alpha^L`.
 
     **Raises:** `ValueError` as `least_potential`.
     """
@@ -117,15 +117,15 @@ def flow_limit(mirror: MirrorMap, data: Regression) -> np.ndarray:
 
 
 def least_l1(data: Regression, *, depth: float | None = None) -> np.ndarray:
-    r"""The interpolator of least l1 norm; of several, the one that the flow selects as alpha -> 0.
+    r"""The interpolator of least l1 norm; of several, the limit of the flow as alpha -> 0.
 
-    A linear program (HiGHS, through SciPy: exact vertices and certificates). Several solutions are
-    a face, on which the limit of depth L minimizes
+    It is found by linear programming (HiGHS, through SciPy). If there are several solutions, they
+    form a face, on which the limit for depth L minimizes
 
         `sum |b| log(|b| / e)` for L = 2,   `-(L / 2) sum |b|^(2/L)` for L > 2.
 
-    **Arguments:** `data` with one output that some beta fits; the `depth`, or None for any of the
-    solutions.
+    **Arguments:** `data` with one output, which some beta fits exactly; the `depth`, or None for
+    any of the solutions.
 
     **Returns:** beta, shape (d,).
 
@@ -142,7 +142,7 @@ def least_l1(data: Regression, *, depth: float | None = None) -> np.ndarray:
     beta = vertex[:d] - vertex[d:]
     if depth is None:
         return beta
-    # On the face: as many entries as can be are at least a tiny threshold.
+    # A point inside the face: as many entries as possible are at least a tiny threshold.
     least = np.abs(beta).sum()
     if least == 0:
         return beta

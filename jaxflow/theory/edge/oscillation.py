@@ -1,4 +1,4 @@
-"""The edge of stability: what oscillations of descent do to the loss, and the reduced map."""
+"""Oscillations of gradient descent at the edge of stability, and the reduced map."""
 
 import math
 from typing import Any
@@ -8,16 +8,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._types import Network
 from ...data import Regression
 from ...networks.curvature import slopes
 
 
 class Oscillation(eqx.Module):
-    """What descent does around its central flow, while S = 2 / eta; zero below.
+    """The oscillation of descent around its central flow.
 
-    **Attributes:** `variance` sigma^2 of the weights along the leading eigenvector; the averages
-    over time of the `loss`, `L + sigma^2 / eta`, and of the squared norm of the `gradient`,
-    `||grad L||^2 + 4 sigma^2 / eta^2`.
+    **Attributes:** the `variance` sigma^2 of the weights along the leading eigenvector of the
+    Hessian, zero below the edge; the averages over time of the `loss`, `L + sigma^2 / eta`, and of
+    the squared norm of the `gradient`, `||grad L||^2 + 4 sigma^2 / eta^2`.
     """
 
     variance: Float[Array, ""]
@@ -26,11 +27,15 @@ class Oscillation(eqx.Module):
 
 
 def oscillation(
-    network: Any, data: Regression, learning_rate: Any, *, within: float = 1e-3
+    network: Network, data: Regression, learning_rate: Any, *, within: float = 1e-3
 ) -> Oscillation:
-    r"""`sigma^2 = 2 max(0, <-grad L, grad S>) / ||grad S||^2` where `S >= (1 - within) 2 / eta`.
+    r"""`sigma^2 = 2 max(0, <-grad L, grad S>) / ||grad S||^2` at the edge of stability.
 
-    **Arguments:** a `network` of the central flow, the `data`, and the learning rate eta.
+    S is the sharpness. A network with `S >= (1 - within) 2 / eta` counts as at the edge; below it
+    sigma^2 is 0.
+
+    **Arguments:** a `network` of the central flow, the `data`, the `learning_rate` eta, and the
+    relative tolerance `within`.
 
     **Source:** Cohen, Damian, Talwalkar, Kolter, Lee (ICLR 2025), section 3.
     """
@@ -47,13 +52,13 @@ def oscillation(
 
 
 class SelfStabilization(eqx.Module):
-    """What the oscillation of descent at S = 2 / eta is governed by.
+    """The constants of the oscillation of descent around sharpness S = 2 / eta.
 
-    **Attributes:** `alpha = -<grad L, grad S>`, progressive sharpening; `beta = ||grad S_perp||^2`,
-    grad S_perp without its part along the leading eigenvector; the size of the oscillation,
-    `delta = sqrt(2 alpha / beta)`; `epsilon = eta sqrt(alpha)`, one over its time in steps; and
-    the `vector` u (P,), parameters in the order of the leaves. delta and epsilon are 0 where
-    alpha < 0.
+    **Attributes:** `alpha = -<grad L, grad S>`, the rate of progressive sharpening;
+    `beta = ||grad S_perp||^2`, where grad S_perp is grad S without its part along u; the amplitude
+    `delta = sqrt(2 alpha / beta)` of the oscillation; `epsilon = eta sqrt(alpha)`, the inverse of
+    its duration in steps; and u, the leading eigenvector of the Hessian in the flattened
+    parameters, `vector` (P,). delta and epsilon are 0 where alpha < 0.
     """
 
     alpha: Float[Array, ""]
@@ -63,8 +68,8 @@ class SelfStabilization(eqx.Module):
     vector: Float[Array, " P"]
 
 
-def self_stabilization(network: Any, data: Regression, learning_rate: Any) -> SelfStabilization:
-    """The constants of the reduced map at a network.
+def self_stabilization(network: Network, data: Regression, learning_rate: Any) -> SelfStabilization:
+    """The constants of the reduced map (`reduced_step`) at a network.
 
     **Source:** Damian, Nichani, Lee (ICLR 2023), section 4.
     """
@@ -83,9 +88,10 @@ def self_stabilization(network: Any, data: Regression, learning_rate: Any) -> Se
 
 
 def reduced_step(x: Any, y: Any, eta: Any, alpha: Any, beta: Any) -> tuple[Any, Any]:
-    """Descent near the edge: `x -> -(1 + eta y) x`, `y -> y + eta (alpha - beta x^2 / 2)`.
+    """The map `x -> -(1 + eta y) x`, `y -> y + eta (alpha - beta x^2 / 2)`, a step of descent.
 
-    x is the displacement along the leading eigenvector, y the excess `S - 2 / eta`.
+    x is the displacement along the leading eigenvector of the Hessian, and y the excess
+    `S - 2 / eta` of the sharpness; alpha and beta are those of `self_stabilization`.
 
     **Source:** Damian, Nichani, Lee (ICLR 2023), section 4.
     """
@@ -95,14 +101,14 @@ def reduced_step(x: Any, y: Any, eta: Any, alpha: Any, beta: Any) -> tuple[Any, 
 def reduced_energy(x: Any, y: Any, alpha: Any, beta: Any) -> Any:
     """`(Y^2 + X^2 - log X^2) / 2`, `X = x sqrt(beta / (2 alpha))`, `Y = y / sqrt(alpha)`.
 
-    Conserved by the map as `eta sqrt(alpha) -> 0`.
+    The map `reduced_step` conserves it in the limit `eta sqrt(alpha) -> 0`.
     """
     X2 = x**2 * beta / (2 * alpha)
     return 0.5 * (y**2 / alpha + X2 - jnp.log(X2))
 
 
 def spike_height(x0: float, alpha: float, beta: float) -> float:
-    """The largest y of the map from `(x0, 0)`, as `eta sqrt(alpha) -> 0`.
+    """The largest y that `reduced_step` reaches from `(x0, 0)`, as `eta sqrt(alpha) -> 0`.
 
     `sqrt(alpha (z - log z - 1))`, `z = x0^2 beta / (2 alpha)`.
 

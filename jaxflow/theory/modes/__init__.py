@@ -1,4 +1,10 @@
-"""Closed forms of the learning of modes."""
+"""Closed forms of whole trajectories.
+
+One mode of a two-layer linear network: balanced (`saxe`, `saxe_time`), with any imbalance
+(`scalar`, `scalar_residual`). All modes together: from a homogeneous imbalance
+(`lambda_balanced`), and as two papers print it in their own variables (`braun`, `domine`). One
+linear neuron (`kunin`).
+"""
 
 from .closed_forms import (
     saxe as saxe,

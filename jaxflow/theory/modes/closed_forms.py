@@ -1,4 +1,4 @@
-"""Exact solutions of one mode: balanced (Saxe) and with any imbalance."""
+"""Exact solutions of one mode of a two-layer linear network, balanced and with any imbalance."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,14 +8,14 @@ from jaxtyping import Array, Float
 
 
 def saxe(t: ArrayLike, s: ArrayLike, a0: ArrayLike) -> Float[Array, "..."]:
-    r"""The balanced mode `a' = 2 a (s - a)`, `a = u v = u^2`.
+    r"""The trajectory of a balanced mode, `a' = 2 a (s - a)` with `a = u v = u^2`.
 
         `a(t) = s a0 / (a0 (1 - e^(-2 s t)) + s e^(-2 s t))`,  `a0 / (1 + 2 a0 t)` at s = 0,
 
     evaluated without overflow or cancellation for any t >= 0 and any s.
 
     **Arguments:** flow times `t >= 0` of any shape; the strengths `s` of the modes; their values
-    `a0 >= 0` at time 0. `s` and `a0` broadcast together: scalars, or one entry a mode.
+    `a0 >= 0` at time 0. `s` and `a0` broadcast together: scalars, or one entry per mode.
 
     **Returns:** `a`, of shape `t.shape + s.shape`. On data with singular values `s_x` all equal,
     use the time `s_x^2 t` and the strengths of `S^-1 W^T Y`.
@@ -57,15 +57,17 @@ def saxe_time(s: ArrayLike, a0: ArrayLike, af: ArrayLike) -> Float[Array, "..."]
 def scalar(
     t: ArrayLike, y: ArrayLike, u0: ArrayLike, v0: ArrayLike
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-    r"""The scalar network `u' = (y - u v) v`, `v' = (y - u v) u`, for any imbalance.
+    r"""The trajectory of the scalar network `f(x) = u v x`, for any imbalance.
+
+    It obeys `u' = (y - u v) v`, `v' = (y - u v) u`.
 
     With `d = u^2 - v^2`, conserved, `q = sqrt(d^2 + 4 y^2)` and `F = [[d/2, y], [y, -d/2]]`
     (eigenvalues `+-q/2`), `Q = (u, v)` obeys `Q' = F Q - Q |Q|^2 / 2`, so that
 
         `Q(t) = e^(F t) Q0 / sqrt(1 + Q0^T (int_0^t e^(2 F s) ds) Q0)`.
 
-    In the eigenvectors of F every term of the root is positive; scaled by `e^(-q t / 2)` nothing
-    overflows, for any t >= 0, target y and start, balanced or not.
+    In the eigenvectors of F every term under the root is positive, and scaled by `e^(-q t / 2)`
+    none overflows, for any t >= 0, target y and start.
 
     **Arguments:** flow times `t >= 0` of any shape; the target `y` and the start `u0`, `v0`,
     which broadcast together.
@@ -78,7 +80,7 @@ def scalar(
     t, (y, u0, v0) = _times(t, y, u0, v0)
     q, grow, shrink, (A, B), swap, falling, rising = _scalar_parts(t, y, u0, v0)
     log_root = jnp.logaddexp(falling - q * t, rising)
-    # p / den and e^(-q t) n / den, through logarithms: both can be 0/0 on the saddle's manifold.
+    # By logarithms: both quotients can be 0/0 on the stable manifold of the saddle.
     up = jnp.sign(grow) * jnp.exp(_log(jnp.abs(grow)) - 0.5 * log_root)
     down = shrink * jnp.exp(-q * t - 0.5 * log_root)
     large, small = A * up - B * down, B * up + A * down
@@ -88,34 +90,34 @@ def scalar(
 def scalar_residual(
     t: ArrayLike, y: ArrayLike, u0: ArrayLike, v0: ArrayLike
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-    r"""The residual `E = y - u v` of the scalar network, to full relative accuracy for ever.
+    r"""The residual `E = y - u v` of the scalar network, to full relative accuracy at all times.
 
     In the notation of `scalar`, with p and n the coordinates of Q0 along the two eigenvectors,
 
         `E(t) = E(0) e^(-q t) / (e^(-q t) + (1 - e^(-q t)) (p^2 + e^(-q t) n^2) / q)`,
 
-    which is returned as a logarithm, since E underflows long before the flow is over.
+    which is returned as a logarithm, since E itself underflows.
 
     **Arguments:** as for `scalar`.
 
     **Returns:** `(log |E|, sign of E)`, each of shape `t.shape + y.shape`; `(-inf, 0)` at an
-    equilibrium. The error of `log |E|` is a few eps times `max(1, q t)`, and that of
-    `y - u0 v0`, relative, in rounding.
+    equilibrium. The error of `log |E|` is a few eps times `max(1, q t)`, plus the relative error
+    of `y - u0 v0` from rounding.
 
     **Source:** derived.
     """
     t, (y, u0, v0) = _times(t, y, u0, v0)
     q, _, _, _, _, falling, rising = _scalar_parts(t, y, u0, v0)
-    # Scaled by e^(q t), unlike in `scalar`: on the saddle's manifold q t then never enters.
+    # Scaled by e^(q t), unlike in `scalar`, so that q t cancels on the saddle's stable manifold.
     log_root = jnp.logaddexp(falling, rising + q * t)
     E = jnp.broadcast_to(y - u0 * v0, log_root.shape)
     return _log(jnp.abs(E)) - log_root, jnp.sign(E)
 
 
 def _scalar_parts(t, y, u0, v0):
-    """q, coordinates, eigenvectors, swapped or not, logs of the two terms under the root.
+    """q, the coordinates, the eigenvectors, whether u and v are swapped, two logarithms.
 
-    The root is of `e^(-q t) exp(first) + exp(second)`, scaled by `e^(-q t)` on the whole.
+    The sum under the root, times `e^(-q t)`, is `e^(-q t) exp(first) + exp(second)` with these.
     """
     d = (u0 - v0) * (u0 + v0)
     # The flow is symmetric under u <-> v, d <-> -d: take d >= 0.
@@ -130,7 +132,7 @@ def _scalar_parts(t, y, u0, v0):
     safe = jnp.where(still, 1, norm)
     A, B = jnp.where(still, 1, A / safe), y / safe
     plain, opposed = A * a + B * b, A * a - B * b
-    # Where the terms cancel, from (A a)^2 - (B b)^2, whose own terms are all positive.
+    # Where A a + B b cancels, from (A a)^2 - (B b)^2, written as a sum of positive terms.
     cancels = jnp.abs(plain) < jnp.abs(opposed)
     product = d * (A * a**2 + y * B) / safe
     grow = jnp.where(cancels, product / jnp.where(cancels, opposed, 1), plain)

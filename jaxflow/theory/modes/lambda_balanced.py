@@ -1,4 +1,4 @@
-"""The exact flow of a network of homogeneous imbalance on isotropic data."""
+"""The exact flow of a two-layer linear network of homogeneous imbalance on isotropic data."""
 
 import equinox as eqx
 import jax
@@ -26,39 +26,50 @@ class Gram(eqx.Module):
 
 
 def lambda_balanced(network: TwoLayerLinear, data: Regression, t: ArrayLike) -> Gram:
-    r"""The closed form for `U1^T U1 - V^T V = lam I_h` on data with equal singular values s.
+    r"""The exact flow from `U1^T U1 - V^T V = lam I_h`, on data with equal singular values s.
 
     In the time `s^2 t`, with `T = S^-1 W^T Y`, `Z = [V; U1]` and
     `F = [[-lam/2 I_m, T^T], [T, lam/2 I_r]]`, the flow is `Z' = F Z - Z Z^T Z / 2`, so that
 
         `Z Z^T(t) = e^(F t) Z0 [I + Z0^T (int_0^t e^(2 F s) ds) Z0]^-1 Z0^T e^(F t)`.
 
-    The formula is a semigroup in t. It is composed over stretches with `||F|| dt <= 1`, so that
-    no exponential overflows and columns that grow at different rates keep their angles: the cost
-    is one QR of size about 2 min(h, m + r) a stretch, `s^2 ||F|| t` of them in all.
+    The formula is applied over successive intervals with `||F|| dt <= 1`, so that no exponential
+    overflows and columns that grow at different rates keep their angles. The cost is one QR
+    decomposition of size about 2 min(h, m + r) per interval, and there are `s^2 ||F|| t` intervals.
 
     **Arguments:**
 
-    - `network`, `data`: the start, and what it learns. Any rank, m and r, and any h that
-      admits such a start: h <= r for lam > 0, h <= m for lam < 0, any h for lam = 0.
-    - `t`: flow times >= 0, any shape and order.
+    - `network`, `data`: the network at time 0, and what it learns. All m and r are allowed, and
+      all h for which such a network exists: h <= r for lam > 0, h <= m for lam < 0, any h for
+      lam = 0.
+    - `t`: flow times >= 0, in any shape and order.
 
-    **Returns:** a `Gram`. `Z` itself is only known up to a rotation of the hidden units, so the
-    part `U2 V^T` of the predictor is not: `data.right @ product` is its projection on the data's
-    span, and the whole predictor if `U2 = 0`.
+    **Returns:** a `Gram`. It determines Z up to a rotation of the hidden units, and hence the
+    predictor on the span of the data, `data.right @ product`, but not its part `U2 V^T`.
 
-    **Raises:** `ValueError` if the data are not isotropic or the imbalance is not homogeneous to
-    1e-9 relative (1e-5 in single precision), where the values are known. Not differentiable in
-    reverse mode: the number of stretches depends on t.
+    **Raises:** `ValueError` if the data are not isotropic or the imbalance is not homogeneous, to
+    a relative 1e-9 (1e-5 in single precision); under `jit` and `vmap` this is not checked. Reverse
+    mode differentiation is impossible, since the number of intervals depends on t.
 
     **Source:** Fukumizu (1998) and Braun et al. (2022) for lam = 0; Domine et al. (ICLR 2025),
     whose lambda is minus ours, with m = r; this form for any m and r is derived.
     """
+    _check(network, data)
+    return _lambda_balanced(network, data, jnp.asarray(t, network.V.dtype))
+
+
+def _level(network: TwoLayerLinear, data: Regression) -> Float[Array, ""]:
+    """The mean eigenvalue of the imbalance: lam, where the imbalance is homogeneous."""
+    V, U1 = span_factors(network, data)
+    return (jnp.sum(U1**2) - jnp.sum(V**2)) / V.shape[-1]
+
+
+@eqx.filter_jit
+def _lambda_balanced(network: TwoLayerLinear, data: Regression, t: Float[Array, "*t"]) -> Gram:
     V, U1 = span_factors(network, data)
     m, r, h = V.shape[-2], U1.shape[-2], V.shape[-1]
-    lam = (jnp.sum(U1**2) - jnp.sum(V**2)) / h
-    _check(network, data, lam)
-    # No homogeneous imbalance but 0 exists on more units than rows; rounding must not decide.
+    lam = _level(network, data)
+    # With more units than rows only lam = 0 exists: what is computed then is rounding.
     lam = jnp.where((lam > 0) & (h > r) | (lam < 0) & (h > m), 0, lam)
     Z = stack(V, U1)
     if h > m + r:
@@ -73,7 +84,7 @@ def lambda_balanced(network: TwoLayerLinear, data: Regression, t: ArrayLike) -> 
         ]
     )
     w, P = jnp.linalg.eigh(F)
-    times = scale**2 * jnp.asarray(t, dtype)
+    times = scale**2 * t
     order = jnp.argsort(times.ravel())
     path = _compose(w, P.T @ Z, times.ravel()[order])
     path = jnp.zeros_like(path).at[order].set(path).reshape(*times.shape, *Z.shape)
@@ -86,7 +97,6 @@ def lambda_balanced(network: TwoLayerLinear, data: Regression, t: ArrayLike) -> 
     )
 
 
-@jax.jit
 def _compose(
     w: Float[Array, " k"], Q: Float[Array, "k h"], times: Float[Array, " t"]
 ) -> Float[Array, "t k h"]:
@@ -96,7 +106,7 @@ def _compose(
 
     def travel(start, time):
         then, Q = start
-        # At least one where time passes: F may be 0.
+        # At least one interval if time passes, also for F = 0.
         stretches = jnp.maximum(jnp.ceil(norm * (time - then)), (time > then).astype(Q.dtype))
         dt = (time - then) / jnp.maximum(stretches, 1)
         x = 2 * w * dt
@@ -113,15 +123,17 @@ def _compose(
     return jax.lax.scan(travel, (jnp.zeros((), Q.dtype), Q), times)[1]
 
 
-def _check(network: TwoLayerLinear, data: Regression, lam: Float[Array, ""]) -> None:
+def _check(network: TwoLayerLinear, data: Regression) -> None:
+    """Raise `ValueError` where the values are known and the closed form does not apply to them."""
     s, h = data.singular_values, network.width
     tolerance = max(1e-9, 64 * float(jnp.finfo(s.dtype).eps))
-    # On the host: inside jit even operations on constants are traced.
+    # By NumPy, since inside jit even operations on constants are traced.
     if not isinstance(s, Tracer) and np.ptp(np.asarray(s)) > tolerance * np.max(np.asarray(s)):
         raise ValueError(
             f"The closed form needs equal singular values of X, got {np.asarray(s)}: "
             "whiten the data first (data.whitened)."
         )
+    lam = _level(network, data)
     if isinstance(lam, Tracer):
         return
     values = imbalance(network, data).eigenvalues

@@ -1,8 +1,8 @@
-"""Closed forms of the flow from balanced weights, in the papers' own variables.
+"""Closed forms of the flow from balanced weights, as three papers print them.
 
-Convention of these papers: `W1` (h, n), `W2` (m, h), target S (m, n) on whitened inputs,
-`W1' = W2^T (S - W2 W1)`, `W2' = (S - W2 W1) W1^T`; with `Q = [W1^T; W2]`, the answer is `Q Q^T(t)`.
-In this package `W1 = U1^T`, `W2 = V`, `S = (W^T Y)^T` on data whose singular values are 1.
+These papers write `W1` (h, n), `W2` (m, h) and a target S (m, n) on whitened inputs, with the flow
+`W1' = W2^T (S - W2 W1)`, `W2' = (S - W2 W1) W1^T`, and give `Q Q^T(t)` for `Q = [W1^T; W2]`.
+In this package `W1 = U1^T`, `W2 = V` and `S = (W^T Y)^T`, on data whose singular values are 1.
 """
 
 import jax.numpy as jnp
@@ -13,10 +13,10 @@ from jaxtyping import Array, Float
 def braun(
     W1: Float[Array, "h n"], W2: Float[Array, "m h"], S: Float[Array, "m n"], t: ArrayLike
 ) -> Float[Array, "n+m n+m"]:
-    r"""`Q Q^T(t)` from zero-balanced weights, `W2^T W2 = W1 W1^T`.
+    r"""The closed form of Braun et al. for `Q Q^T(t)`, from weights with `W2^T W2 = W1 W1^T`.
 
-    With `S = U~ diag(s) V~^T`, `W2 W1(0) = U A V^T` (both economy), `B = U^T U~ + V^T V~` and
-    `C = U^T U~ - V^T V~`; no exponential grows with t.
+    With the economy decompositions `S = U~ diag(s) V~^T` and `W2 W1(0) = U A V^T`, it is written in
+    `B = U^T U~ + V^T V~` and `C = U^T U~ - V^T V~`. No exponential grows with t.
 
     **Arguments:** the weights at time 0, the target S of full rank k = min(m, n), and one flow
     time t >= 0. B must be invertible; h >= k.
@@ -56,7 +56,9 @@ def domine(
     lam: ArrayLike,
     t: ArrayLike,
 ) -> Float[Array, "n+m n+m"]:
-    r"""`Q Q^T(t)` from lambda-balanced weights, `W2^T W2 - W1 W1^T = lam I`, lam != 0, for m = n.
+    r"""The closed form of Domine et al. for `Q Q^T(t)`, for m = n, from lambda-balanced weights.
+
+    These have `W2^T W2 - W1 W1^T = lam I`, lam != 0.
 
     With `S = U~ diag(s) V~^T`, `X = (sqrt(lam^2 + 4 s^2) - 2 s) / lam`, `A = (1 + X^2)^(-1/2)`.
 
@@ -88,9 +90,10 @@ def domine(
 def kunin(
     a: ArrayLike, w: Float[Array, " n"], b: Float[Array, " n"], t: ArrayLike
 ) -> Float[Array, ""]:
-    r"""`nu = w . b / a` of one linear neuron, `a' = w . (b - a w)`, `w' = a (b - a w)`.
+    r"""The closed form of Kunin et al. for `nu = w . b / a` of one linear neuron `f(x) = a w . x`.
 
-    With `delta = a^2 - |w|^2` and `q = sqrt(delta^2 + 4 |b|^2)`, `nu' = |b|^2 - delta nu - nu^2`:
+    The neuron obeys `a' = w . (b - a w)`, `w' = a (b - a w)`, b the target. With
+    `delta = a^2 - |w|^2` and `q = sqrt(delta^2 + 4 |b|^2)`, `nu' = |b|^2 - delta nu - nu^2`:
 
         `nu(t) = (-delta + q tanh(q t / 2 + artanh((delta + 2 nu(0)) / q))) / 2`,
 

@@ -1,4 +1,10 @@
-"""How fast: the imbalance, lower bounds on rates, exact rates, rates of descent."""
+"""How fast the loss falls.
+
+The imbalance of a two-layer linear network and the lower bounds on its rate of convergence that
+follow from it, with the exact rates beside them (`imbalance`, `rate_bound`, `instantaneous_rate`,
+`limit_rate`); the same for gradient descent (`kernel_range`, `descent_bound`); and for any network
+the tangent kernel, the Hessian and their extreme eigenvalues (`tangent_kernel`, `sharpness`).
+"""
 
 from .bounds import (
     RateBound as RateBound,
@@ -23,7 +29,7 @@ from .kernel import (
     hessian as hessian,
     hessian_eigenpairs as hessian_eigenpairs,
     hessian_product as hessian_product,
-    least_decay as least_decay,
     sharpness as sharpness,
+    slowest_decay as slowest_decay,
     tangent_kernel as tangent_kernel,
 )

@@ -1,4 +1,4 @@
-"""How fast: lower bounds on the rate of convergence, and the exact rates beside them."""
+"""Lower bounds on the rate of convergence of two-layer linear networks, and the exact rates."""
 
 import equinox as eqx
 import jax
@@ -17,11 +17,12 @@ class RateBound(eqx.Module):
     **Attributes:**
 
     - `rate`: the exponent of `L - L*`, in 1 / flow time.
-    - `level`: `rate / (2 s_r^2)`, the bound on the weights alone; c for theorem 1.
+    - `level`: `rate / (2 s_r^2)`, s_r the least singular value of X: what the weights contribute
+      to the rate. For theorem 1 it is c.
     - `log_excess`: `log(L(0) - L*)` of the network that the bound was computed from.
 
-    Time 0 is the network that `rate_bound` was given: to restart the bound at a time t0, call
-    `rate_bound` on the network of that time and count t from there.
+    The network that `rate_bound` was given stands at time 0. To restart the bound at a time t0,
+    call `rate_bound` with the network at t0, and count t from there.
     """
 
     rate: Float[Array, ""]
@@ -29,11 +30,11 @@ class RateBound(eqx.Module):
     log_excess: Float[Array, ""]
 
     def log_envelope(self, t: ArrayLike) -> Float[Array, "..."]:
-        """`log(L(0) - L*) - rate t` at the flow times t (any shape) since the start."""
+        """`log(L(0) - L*) - rate t` at flow times t, of any shape."""
         return self.log_excess - self.rate * jnp.asarray(t, self.rate.dtype)
 
     def envelope(self, t: ArrayLike) -> Float[Array, "..."]:
-        """`exp(-rate t) (L(0) - L*)` at the flow times t (any shape) since the start."""
+        """`exp(-rate t) (L(0) - L*)` at flow times t, of any shape."""
         return jnp.exp(self.log_envelope(t))
 
 
@@ -44,9 +45,10 @@ def rate_bound(
     margin: bool = False,
     residual: Float[Array, "r m"] | None = None,
 ) -> RateBound:
-    r"""The theorem's lower bound on the rate of gradient flow from this network.
+    r"""The lower bound of Min et al. on the rate of gradient flow from a network.
 
-    With `c = [lambda_r(Lambda)]_+ + [lambda_m(-Lambda)]_+`,
+    With `c = [lambda_r(Lambda)]_+ + [lambda_m(-Lambda)]_+` of the imbalance Lambda, and s_1 and s_r
+    the largest and the least singular values of X,
 
         `L(t) - L* <= exp(-2 s_r^2 c t) (L(0) - L*)`,
 
@@ -57,15 +59,15 @@ def rate_bound(
         `L(t) - L* <= exp(-s_r^2 k t) (L(0) - L*)`,
         `k = -d+ + sqrt((d+ + c)^2 + 4 mu_m^2) - d- + sqrt((d- + c)^2 + 4 mu_r^2) >= 2 c`.
 
-    Both need c > 0 or a positive margin to say anything (rate 0 is a vacuous bound), and nothing
-    of n and D.
+    A bound with rate 0 says nothing: a positive rate needs c > 0 or a positive margin. Nothing is
+    assumed about n and D.
 
     **Arguments:**
 
-    - `network`, `data`: where the flow starts, and what it learns.
-    - `margin`: use the distance to the target as well as the imbalance.
-    - `residual`: `E = W^T Y - S U1 V^T`, shape `(r, m)`, where it is known better than the
-      weights can tell (deep in the tail they only give it to rounding).
+    - `network`, `data`: the network at time 0, and what it learns.
+    - `margin`: whether to use the distance to the target as well as the imbalance.
+    - `residual`: `E = W^T Y - S U1 V^T`, shape `(r, m)`, if it is known more accurately than from
+      the weights, which determine it up to rounding only.
 
     **Returns:** a `RateBound`.
 
@@ -73,6 +75,15 @@ def rate_bound(
 
     **Source:** Min et al. (ICML 2021), theorem 1; with `margin`, v2 (arXiv 2105.06351v2),
     theorem 3.
+
+    **Example:** here c = 1 and s_r = 1.
+
+    >>> import jax.numpy as jnp
+    >>> import jaxflow as jf
+    >>> data = jf.Regression([[2.0, 0.0], [0.0, 1.0]], [2.0, 3.0])
+    >>> network = jf.TwoLayerLinear(U=jnp.diag(jnp.array([2.0, 1.0])), V=jnp.array([[1.0, 0.0]]))
+    >>> round(float(jf.theory.rate_bound(network, data).rate), 6)
+    2.0
     """
     spectrum = imbalance(network, data)
     E = span_residual(network, data) if residual is None else residual
@@ -89,12 +100,12 @@ def rate_bound(
 
 
 def instantaneous_bound(network: TwoLayerLinear, data: Regression) -> Float[Array, ""]:
-    r"""A lower bound on the rate now, from the imbalance and the product alone.
+    r"""A lower bound on the instantaneous rate, from the imbalance and the product alone.
 
         `-(d/dt) log(L - L*) >= s_r^2 { -d+ + sqrt((d+ + c)^2 + 4 sigma_m(U1 V^T)^2)
                                         - d- + sqrt((d- + c)^2 + 4 sigma_r(U1 V^T)^2) }`
 
-    in the notation of `rate_bound`. For r != m it cannot be improved from those data.
+    in the notation of `rate_bound`. For r != m no better bound depends on these two alone.
 
     **Arguments:** a `network` and the `data` that it learns from.
 
@@ -113,13 +124,13 @@ def instantaneous_bound(network: TwoLayerLinear, data: Regression) -> Float[Arra
 def instantaneous_rate(
     network: TwoLayerLinear, data: Regression, *, residual: Float[Array, "r m"] | None = None
 ) -> Float[Array, ""]:
-    r"""The exact rate now.
+    r"""The exact instantaneous rate.
 
         `-(d/dt) log(L - L*) = 2 (||U1^T S E||_F^2 + ||S E V||_F^2) / ||E||_F^2`
 
     **Arguments:** as in `rate_bound`.
 
-    **Returns:** the rate, in 1 / flow time; nan at a minimum (E = 0), where `limit_rate` is meant.
+    **Returns:** the rate, in 1 / flow time; nan at a minimum (E = 0), where `limit_rate` applies.
 
     **Raises:** `ValueError` if the network does not fit the data.
 
@@ -133,21 +144,21 @@ def instantaneous_rate(
 
 
 def limit_rate(network: TwoLayerLinear, data: Regression) -> Float[Array, ""]:
-    r"""The exact local rate of `L - L*` at a minimum.
+    r"""The exact asymptotic rate of `L - L*` near a minimum.
 
     Near a minimum `E' = -S U1 U1^T S E - S^2 E V V^T`, a linear flow whose slowest rate gives
 
         `2 lambda_min(V V^T kron S^2 + I kron S U1 U1^T S)
             = 2 lambda_min(lambda_min(V V^T) S^2 + S U1 U1^T S)`:
 
-    in the eigenvectors of `V V^T` the operator is m blocks of size r, increasing in the
-    eigenvalue, so the r m x r m matrix is never formed. It is taken as a squared singular value,
-    which keeps it accurate for condition numbers of X^T X up to about 1/eps.
+    in the eigenvectors of `V V^T` the operator consists of m blocks of size r, which increase with
+    the eigenvalue, so that only the least one is needed. Its least eigenvalue is computed as a
+    squared singular value, accurate for condition numbers of X^T X up to about 1/eps.
 
     **Arguments:** a `network` at, or near, the limit of its flow, and the `data`.
 
-    **Returns:** the rate, in 1 / flow time: the limit of `instantaneous_rate` for almost every
-    start, and at every network the least `instantaneous_rate` over residuals.
+    **Returns:** the rate, in 1 / flow time. It is the limit of `instantaneous_rate` for almost
+    every start, and for any network the least `instantaneous_rate` over all residuals.
 
     **Raises:** `ValueError` if the network does not fit the data.
 
@@ -166,13 +177,13 @@ def limit_rate(network: TwoLayerLinear, data: Regression) -> Float[Array, ""]:
 def limit_bound(
     network: TwoLayerLinear, data: Regression, *, sharp: bool = False
 ) -> Float[Array, ""]:
-    r"""The bound that the margin theorem approaches when it is restarted ever later.
+    r"""The limit of the `margin` bound when it is restarted at ever later times.
 
     `s_r^2 { -d+ + sqrt((d+ + c)^2 + 4 mu_m^2) - d- + sqrt((d- + c)^2 + 4 mu_r^2) }` with
-    `mu_i = sigma_i(W^T Y) / s_1`; or with `sharp`, `mu_i = sigma_i(S^-1 W^T Y)`, the product
-    that every minimum has, in place of its lower bound.
+    `mu_i = sigma_i(W^T Y) / s_1`, in the notation of `rate_bound`; or with `sharp`,
+    `mu_i = sigma_i(S^-1 W^T Y)`, the exact singular values of the product at a minimum.
 
-    **Arguments:** any `network` of the trajectory (only its imbalance is read), the `data`, and
+    **Arguments:** any `network` of the trajectory (only its imbalance is used), the `data`, and
     `sharp`.
 
     **Returns:** a lower bound on `limit_rate`, in 1 / flow time.
@@ -191,7 +202,7 @@ def limit_bound(
 
 
 def span_residual(network: TwoLayerLinear, data: Regression) -> Float[Array, "r m"]:
-    """`E = W^T Y - S U1 V^T`."""
+    """The residual `E = W^T Y - S U1 V^T` on the span of the data."""
     V, U1 = span_factors(network, data)
     return data.targets - data.singular_values[:, None] * (U1 @ V.T)
 
@@ -207,12 +218,12 @@ def log_half_square(E: Float[Array, "r m"]) -> Float[Array, ""]:
 def margin_level(
     spectrum: Imbalance, product: Float[Array, " k"], data: Regression
 ) -> Float[Array, ""]:
-    """Half the brace of proposition 1 for a product with these singular values, decreasing."""
+    """Half the brace of `instantaneous_bound`, from the singular values of the product."""
     r, m = data.rank, data.outputs
 
     def one(spread, index):
         s = product[index - 1] if index <= min(r, m) else jnp.zeros_like(spread)
-        # sqrt((d + c)^2 + 4 s^2) - d with its cancellation done by hand: d can dwarf c and s.
+        # sqrt((d + c)^2 + 4 s^2) - d, rearranged: d can be far larger than c and s.
         total = jnp.hypot(spread + spectrum.c, 2 * s) + spread
         gained = spectrum.c * (spectrum.c + 2 * spread) + 4 * s**2
         return gained / jnp.where(total > 0, total, 1)

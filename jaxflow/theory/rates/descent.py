@@ -1,4 +1,4 @@
-"""Rates for gradient descent, and the bounds on the tangent kernel along the way that they need."""
+"""Rates of gradient descent, and the bounds on the tangent kernel on which they rest."""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -12,10 +12,10 @@ from .imbalance import imbalance
 
 
 class KernelRange(eqx.Module):
-    r"""Bounds on the weights' part of the tangent kernel along the whole flow.
+    r"""Bounds, at all times of a flow, on what the weights contribute to the tangent kernel.
 
-    **Attributes:** `least`, alpha: `lambda_r(U1 U1^T) + lambda_m(V V^T) >= alpha`; `most`, beta:
-    `lambda_1(U1 U1^T) + lambda_1(V V^T) <= beta`, at all times.
+    **Attributes:** `least`, alpha, with `lambda_r(U1 U1^T) + lambda_m(V V^T) >= alpha`; `most`,
+    beta, with `lambda_1(U1 U1^T) + lambda_1(V V^T) <= beta`.
     """
 
     least: Float[Array, ""]
@@ -23,7 +23,7 @@ class KernelRange(eqx.Module):
 
 
 def kernel_range(network: TwoLayerLinear, data: Regression) -> KernelRange:
-    r"""The range of the kernel along the flow from this network.
+    r"""The range of the tangent kernel along the flow from this network.
 
     With `p_i = [sigma_i(W^T Y) - ||E(0)||_F]_+ / s_1` and `q = (||W^T Y||_F + ||E(0)||_F) / s_r`,
 
@@ -35,7 +35,7 @@ def kernel_range(network: TwoLayerLinear, data: Regression) -> KernelRange:
     **Arguments:** the `network` at time 0 and its `data`.
 
     **Source:** Xu, Min, Tarmoun, Mallada, Vidal (AISTATS 2023), theorem 1; in print `alpha` has
-    the smaller singular value in both roots, which is right for m = r alone.
+    the smaller singular value in both roots, which is correct for m = r only.
     """
     spectrum, distance = imbalance(network, data), jnp.linalg.norm(span_residual(network, data))
     q = (jnp.linalg.norm(data.targets) + distance) / data.singular_values[-1]
@@ -46,8 +46,8 @@ def kernel_range(network: TwoLayerLinear, data: Regression) -> KernelRange:
 class DescentBound(eqx.Module):
     r"""`L(k + 1) - L* <= factor (L(k) - L*)` for gradient descent with this learning rate.
 
-    **Attributes:** `factor`, at step 0; `largest_rate`, the learning rates below which the
-    theorem speaks.
+    **Attributes:** `factor`, at step 0; `largest_rate`, the learning rate below which the theorem
+    applies.
     """
 
     factor: Float[Array, ""]
@@ -65,18 +65,19 @@ def descent_bound(
     r"""Linear convergence of gradient descent `W <- W - eta grad L`.
 
     With alpha, beta and q of `kernel_range`, s and S the least and largest singular values of X,
-    `kappa = (S/s)^2`, the loss falls by at least `1 - a1 eta + a2 eta^2 + a3 eta^3 + a4 eta^4`:
+    `kappa = (S/s)^2` and L the excess loss at step 0, a step multiplies the excess loss by at most
+    `1 - a1 eta + a2 eta^2 + a3 eta^3 + a4 eta^4`, where
 
         `a1 = 2 c1 alpha s^2`,  `a2 = 2 sqrt(2 kappa L s^6) q + kappa s^4 (c2 beta)^2`,
         `a3 = 2 sqrt(2 kappa^3 L s^10) c2 beta q`,  `a4 = 2 kappa^2 s^6 q^2 L`,
 
-    for eta below the positive roots of `a4 x^3 + a3 x^2 + (a2 + b) x = a1` with
-    `b = 4 c2 L(0) S^2 / (c2 - 1)` and with `b = 8 c2 beta L(0) S^2 / ((1 - c1) alpha)`.
+    if eta is below the positive roots of `a4 x^3 + a3 x^2 + (a2 + b) x = a1` both for
+    `b = 4 c2 L S^2 / (c2 - 1)` and for `b = 8 c2 beta L S^2 / ((1 - c1) alpha)`.
 
     **Arguments:** the `network` at time 0, its `data`, the `learning_rate` eta, and the constants
     `0 < c1 < 1 < c2`.
 
-    **Source:** Xu, Min, Tarmoun, Mallada, Vidal (AISTATS 2023), theorem 2; L is counted from L*.
+    **Source:** Xu, Min, Tarmoun, Mallada, Vidal (AISTATS 2023), theorem 2, with L - L* for L.
     """
     if not 0 < c1 < 1 < c2:
         raise ValueError(f"The constants must satisfy 0 < c1 < 1 < c2, got {c1} and {c2}.")

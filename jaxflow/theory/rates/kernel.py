@@ -1,10 +1,9 @@
-"""Rates and curvature of any network: the tangent kernel's least, the Hessian's largest."""
-
-from typing import Any
+"""The tangent kernel, the Hessian and their extreme eigenvalues, for any network."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._types import Network
 from ...data import Regression
 from ...networks import tangent_kernel as tangent_kernel
 from ...networks.curvature import (
@@ -16,6 +15,10 @@ from ...networks.curvature import (
 )
 
 
-def least_decay(network: Any, data: Regression) -> Float[Array, ""]:
-    """`2 lambda_min(T)`: no residual decays more slowly now; 1/time. Needs n = rank(X)."""
+def slowest_decay(network: Network, data: Regression) -> Float[Array, ""]:
+    """`2 lambda_min(T)`, the least rate of decay of `L - L*` now over all residuals, in 1/time.
+
+    T is the tangent kernel. It is zero if the network cannot fit all targets, such as a network
+    that is linear in x on n > rank(X) samples.
+    """
     return 2 * jnp.linalg.eigvalsh(tangent_kernel(network, data))[0]

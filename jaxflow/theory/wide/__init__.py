@@ -1,4 +1,10 @@
-"""Wide shallow networks: kernels, splines, breakpoints."""
+"""What wide networks of one hidden layer learn.
+
+The limit of the tangent kernel (`infinite_width_kernel`), the flow while the kernel stands still
+(`LinearizedFlow`) and the interpolants in which it ends (`network_limit`), which are splines
+(`spline`, `polyharmonic`) whose weight of curvature is the density of breakpoints (`zeta`); and how
+the breakpoints of a network of any width move (`breakpoints`, `delta_slope_velocity`).
+"""
 
 from .breakpoints import (
     Breakpoints as Breakpoints,
@@ -11,7 +17,7 @@ from .breakpoints import (
 from .curvature_penalty import (
     zeta as zeta,
 )
-from .infinite_width_kernel import (
+from .kernels import (
     infinite_width_kernel as infinite_width_kernel,
 )
 from .linearized import (

@@ -1,4 +1,4 @@
-"""The spline coordinates of a shallow ReLU network of one input: breakpoints and delta-slopes."""
+"""A shallow ReLU network of one input as a spline: its breakpoints and changes of slope."""
 
 import math
 from typing import Any
@@ -17,11 +17,12 @@ from ...networks.init import Shallow
 
 
 class Breakpoints(eqx.Module):
-    r"""`f(x) = sum_i mu_i (x - xi_i) 1[o_i (x - xi_i) > 0]`.
+    r"""The network as the spline `f(x) = sum_i mu_i (x - xi_i) 1[o_i (x - xi_i) > 0]`.
 
-    **Attributes**, all (h,): the breakpoint `xi = -b / w`, infinite where w = 0; the delta-slope
-    `mu = s w v`; the `orientation` `o = sign(w)`; and `invariant`, `v^2 - w^2 - b^2`, which the
-    gradient flow of any loss conserves.
+    **Attributes**, all of shape (h,), one entry per hidden unit: the breakpoint `xi = -b / w`,
+    infinite where w = 0; the delta-slope `mu = s w v`, the change of slope there; the
+    `orientation` `o = sign(w)`; and the `invariant` `v^2 - w^2 - b^2`, which the gradient flow of
+    any loss conserves.
 
     **Source:** Sahs et al. (2022), section 2.
     """
@@ -33,13 +34,13 @@ class Breakpoints(eqx.Module):
 
 
 def breakpoints(network: ShallowNetwork) -> Breakpoints:
-    """The spline coordinates of a network of one input and one output.
+    """The breakpoints and delta-slopes of a network of one input and one output.
 
     **Raises:** `ValueError` for any other network.
     """
     if network.W.shape[-1] != 1 or network.V.shape[-2] != 1:
         raise ValueError(
-            "Breakpoints are of networks of one input and one output, got "
+            "Breakpoints are defined for networks of one input and one output, got "
             f"{network.W.shape[-1]} and {network.V.shape[-2]}."
         )
     w, b, v = network.W[:, 0], network.b, network.V[0]
@@ -51,10 +52,9 @@ def breakpoints(network: ShallowNetwork) -> Breakpoints:
 def delta_slope_velocity(
     network: ShallowNetwork, data: Regression
 ) -> tuple[Float[Array, " h"], Float[Array, " h"]]:
-    r"""`(xi', mu')` under the gradient flow of `L = 1/2 ||Y - f(X)||^2`, by time.
+    r"""The velocities `(xi', mu')` under the gradient flow of `L = 1/2 ||Y - f(X)||^2`.
 
-    With the residual r = f(X) - y, and sums over the samples on the active side of a unit,
-    scale s:
+    With r = f(X) - y, s the scale of a unit, and sums over the samples on its active side,
 
         `xi' = s (v / w) (sum r + xi sum r x)`,
         `mu' = -s^2 (v^2 + w^2) sum r x - s^2 w b sum r`.
@@ -73,13 +73,13 @@ def delta_slope_velocity(
 def initial_density(init: Shallow, xi: ArrayLike, mu: ArrayLike, *, width: int) -> np.ndarray:
     r"""The joint density of breakpoint and delta-slope at the start, at points (xi, mu != 0).
 
-    `p(xi, mu) = E_w p_b(xi w) p_v(mu / w)`, v with the scale of its unit. With three normal laws
-    xi is a Cauchy variable of scale s_b / s_w and mu, given xi, a Laplace variable:
+    It is the quadrature of `p(xi, mu) = E_w p_b(xi w) p_v(mu / w)`, with p_b and p_v the densities
+    of b and of s v. For three normal laws xi is a Cauchy variable of scale s_b / s_w and mu, given
+    xi, a Laplace variable, with the joint density
 
         `exp(-|mu| R / (s_b s_v s_w)) / (2 pi s_v R)`,  `R = sqrt(s_b^2 + s_w^2 xi^2)`;
 
-    with three uniform ones it is
-    `(min(a_b / |xi|, a_w) - |mu| / a_v)_+ / (4 a_b a_w a_v)`; both are what the quadrature finds.
+    for three uniform laws it is `(min(a_b / |xi|, a_w) - |mu| / a_v)_+ / (4 a_b a_w a_v)`.
 
     **Source:** Sahs et al. (2022), theorem 3; derived.
     """
@@ -102,12 +102,12 @@ def initial_density(init: Shallow, xi: ArrayLike, mu: ArrayLike, *, width: int) 
 
 
 def _unit_size(init: Shallow, width: int) -> float:
-    """What s v is, over a draw of the law of v."""
+    """The ratio of s v to a draw of the law of v."""
     return width**-0.5 * (0.5**0.5 if init.antisymmetric else 1.0)
 
 
 def roughness(network: ShallowNetwork) -> Float[Array, ""]:
-    r"""`sum mu_i^2`: 4 in the mean from He's initialization, about 4 / h from Glorot's.
+    r"""`sum mu_i^2`, whose mean is 4 for He's initialization and about 4 / h for Glorot's.
 
     **Source:** Sahs et al. (2022), section 3.
     """
@@ -115,10 +115,14 @@ def roughness(network: ShallowNetwork) -> Float[Array, ""]:
 
 
 def flat_directions(network: ShallowNetwork, units: ArrayLike) -> Float[Array, "k P"]:
-    r"""Directions along which a ReLU network does not change: `(w, b, v) -> (c w, c b, v / c)`.
+    r"""The directions of `(w, b, v) -> (c w, c b, v / c)`, which leave a ReLU network unchanged.
 
-    One for each of these units, `(w_i, b_i, -v_i)`, of length 1, in the order of the leaves of the
-    network: null directions of the Hessian wherever the gradient is zero.
+    Wherever the gradient is zero they are null directions of the Hessian.
+
+    **Arguments:** a `network` with P parameters, and the numbers of k hidden `units`.
+
+    **Returns:** one unit vector per hidden unit, along `(w_i, b_i, -v_i)`, in the flattened
+    parameters.
 
     **Source:** Sahs et al. (2022), section 3.4.
     """

@@ -1,4 +1,4 @@
-"""Where breakpoints are: the weight of curvature in the implicit bias of wide shallow networks."""
+"""The weight of curvature in the implicit bias of wide shallow networks."""
 
 import math
 from collections.abc import Sequence
@@ -9,19 +9,20 @@ from numpy.typing import ArrayLike
 
 from ...networks.activations import LeakyReLU, ReLU
 from ...networks.init import Normal, Shallow, Sphere, Uniform
-from .infinite_width_kernel import upper_moments
+from .kernels import upper_moments
 
 
 def zeta(init: Shallow, x: ArrayLike | float, *, features: int = 1) -> np.ndarray:
-    r"""zeta, by which the implicit bias weighs curvature: `min int g''(x)^2 / zeta(x) dx`.
+    r"""The weight zeta of a law: wide networks minimize `int g''(x)^2 / zeta(x) dx`.
 
-    For the ReLU, with w and b independent and symmetric,
+    They converge to the interpolant g that minimizes this weighted curvature. zeta is the density
+    of breakpoints, weighted by w^2. For the ReLU, with w and b independent and symmetric,
 
         `zeta(x) = int |W|^3 p(W, -W x) dW = E |W|^3 p_b(W x)`,
 
-    and for its m-th power, whose penalty is of the derivative m + 1, `E |W|^(2 m + 1) p_b(W x)`.
-    With `features` > 1 and uniform directions it is a function of the offset of a ridge,
-    `E |w|^3 p_b(|w| c)`. In closed form for
+    p_b the density of b; for the m-th power of the ReLU, where the penalty is on the derivative of
+    order m + 1, it is `E |W|^(2 m + 1) p_b(W x)`. For `features` > 1 and uniform directions it is a
+    function of the offset c of a ridge, `E |w|^3 p_b(|w| c)`. It is known in closed form for
 
     - `Sphere(s)` and `Uniform(a)`: `s^3 / (2 a)` where `|x| <= a / s`: natural cubic splines;
     - `Uniform(a_w)` and `Uniform(a_b)`: `a_w^3 / (8 a_b)` where `|x| <= a_b / a_w`, and
@@ -29,7 +30,7 @@ def zeta(init: Shallow, x: ArrayLike | float, *, features: int = 1) -> np.ndarra
     - two normal laws: `2 s_w^3 s_b^3 / (pi (s_b^2 + x^2 s_w^2)^2)`; with d features proportional to
       `(s_b^2 + c^2 s_w^2)^(-(d + 3) / 2)`;
 
-    alike for the powers; else by truncated moments, or quadrature.
+    and similarly for the powers; else truncated moments or quadrature are used.
 
     **Arguments:** the law `init`, and the points `x`, any shape.
 
@@ -49,7 +50,7 @@ def zeta(init: Shallow, x: ArrayLike | float, *, features: int = 1) -> np.ndarra
 
 
 def kink(init: Shallow) -> tuple[int, float]:
-    """The power of a ReLU, and the slope of its other side."""
+    """The power of a ReLU, and its slope where z < 0."""
     phi = init.activation
     if isinstance(phi, ReLU):
         return phi.power, 0.0
@@ -97,7 +98,7 @@ def _quadrature(init: Shallow, x: np.ndarray, m: int, features: int) -> np.ndarr
 
     if not math.isfinite(b.support):
         return at(x, ())
-    # Each point has a break of its own, where |w| x leaves the support.
+    # The integrand of each point has its own break, where |w| x leaves the support.
     edges = [[b.support / abs(p)] if p != 0 else [] for p in x.ravel()]
     values = [float(at(np.asarray(p), e)) for p, e in zip(x.ravel(), edges, strict=True)]
     return np.reshape(values, x.shape)

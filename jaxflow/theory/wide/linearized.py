@@ -1,4 +1,4 @@
-"""The linearized flow in closed form: what a network does while its tangent kernel stands still."""
+"""The flow of a network with its tangent kernel held constant, in closed form."""
 
 from typing import Any
 
@@ -7,54 +7,55 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._types import Network, Time
 from ...data import Regression
 from ...networks import best_fit, cross_kernel, trainable
 
 
 class LinearizedFlow(eqx.Module):
-    r"""The gradient flow of the network's Taylor polynomial of degree 1 at the start.
+    r"""The gradient flow of a network that is linearized in its parameters at the start.
 
-    With T the tangent kernel at the start and `r = y - f_0(X)`,
+    With f_0 the network at the start, T its tangent kernel and `r = y - f_0(X)`,
 
         `f_t(x) = f_0(x) + T(x, X) T^-1 (I - exp(-T t)) r`,
 
-    by one eigendecomposition, at any t. Where only the output layer moves
-    (`ShallowNetwork.output_only`) this is the flow itself. Directions in which T has no digits,
-    below n m eps of its largest eigenvalue, are left where they are.
+    at any t, by one eigendecomposition. If only the output layer moves
+    (`ShallowNetwork.output_only`) this is the flow of the network itself. Directions in which the
+    eigenvalue of T is below n m eps of the largest, that is rounding, do not move.
 
-    **Arguments:** the `network` at the start, and the `data`. Under `vmap` over networks, too.
+    **Arguments:** the `network` at the start, and the `data`. `vmap` over networks is fine.
 
     **Source:** Jacot, Gabriel, Hongler (2018); Jin and Montufar (JMLR 2023), section 4.
     """
 
-    network: Any
+    network: Network
     X: Float[Array, "n D"]
     levels: Float[Array, " nm"]  # eigenvalues of T, increasing; 1/time
     basis: Float[Array, "nm nm"]
     modes: Float[Array, " nm"]  # of the residual at the start
 
-    def __init__(self, network: Any, data: Regression):
+    def __init__(self, network: Network, data: Regression):
         self.network, self.X = network, data.X
-        levels, self.basis = jnp.linalg.eigh(cross_kernel(network, data.X, data.X))
+        levels, self.basis = jnp.linalg.eigh(cross_kernel(network, data.X))
         floor = len(levels) * float(jnp.finfo(levels.dtype).eps) * levels[-1]
         self.levels = jnp.where(levels > floor, levels, 0)
         start = jax.vmap(network)(data.X)
         self.modes = self.basis.T @ (best_fit(network, data) - start).reshape(-1)
 
-    def coefficients(self, t: Any) -> Float[Array, " nm"]:
+    def coefficients(self, t: Time) -> Float[Array, " nm"]:
         """`T^-1 (I - exp(-T t)) r`; `t = inf` is fine."""
         known = self.levels > 0
         safe = jnp.where(known, self.levels, 1)
         return self.basis @ jnp.where(known, -jnp.expm1(-safe * t) / safe * self.modes, 0)
 
-    def __call__(self, X: Float[Array, "k D"], t: Any = jnp.inf) -> Float[Array, "k m"]:
+    def __call__(self, X: Float[Array, "k D"], t: Time = jnp.inf) -> Float[Array, "k m"]:
         """The predictions at points X and time t, default the limit."""
         start = jax.vmap(self.network)(X)
         moved = cross_kernel(self.network, X, self.X) @ self.coefficients(t)
         return start + moved.reshape(start.shape)
 
-    def at(self, t: Any = jnp.inf) -> Any:
-        """The network whose weights have moved for a time t by the linearized flow."""
+    def at(self, t: Time = jnp.inf) -> Network:
+        """The network with the weights that the linearized flow reaches at the time t."""
         parameters, rest = eqx.partition(self.network, trainable(self.network))
 
         def predict(parameters: Any) -> Array:

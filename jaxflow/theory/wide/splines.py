@@ -1,4 +1,4 @@
-"""What wide shallow networks learn: interpolants of kernels, splines among them."""
+"""The functions that wide shallow networks learn: interpolants of kernels, and splines."""
 
 import dataclasses
 import math
@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike
 from ...data import Regression
 from ...networks.init import Shallow
 from .curvature_penalty import kink, zeta
-from .infinite_width_kernel import infinite_width_kernel
+from .kernels import infinite_width_kernel
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class Interpolant:
-    """`g(x) = sum_j k(x, x_j) c_j + <d, (1, x, ...)>`, a function of points (k, D) or (k,).
+    """`g(x) = sum_j k(x, x_j) c_j + <d, (1, x, ...)>`, to be called with points (k, D) or (k,).
 
     **Attributes:** `kernel`; `centers` (n, D); `weights` c (n, m); `affine` d, (1 + D, m) with
     the constant first (polynomials of higher degree for powers of the ReLU), or None.
@@ -29,7 +29,7 @@ class Interpolant:
     affine: np.ndarray | None = None
 
     def __call__(self, X: ArrayLike) -> np.ndarray:
-        """The values, shape `(k, m)`."""
+        """The values of g at the points X, shape `(k, m)`."""
         X = np.asarray(X, float)
         X = X[:, None] if X.ndim == 1 else X
         out = self.kernel(X, self.centers) @ self.weights
@@ -44,7 +44,7 @@ class Interpolant:
 
 
 def monomials(X: np.ndarray, degree: int = 1) -> np.ndarray:
-    """`(1, x)`; in one dimension up to any degree."""
+    """The values of `(1, x)`, in one dimension of `(1, x, ..., x^degree)`, one row per point."""
     if X.shape[1] == 1:
         return X ** np.arange(degree + 1)[None]
     return np.c_[np.ones(len(X)), X]
@@ -53,16 +53,16 @@ def monomials(X: np.ndarray, degree: int = 1) -> np.ndarray:
 def interpolant(
     kernel: Kernel, data: Regression, *, degree: int | None = None, ridge: float = 0.0
 ) -> Interpolant:
-    r"""The function of least norm through the data, by one linear solve.
+    r"""The function g of least norm, in the space of the kernel, that interpolates the data.
 
-    With `degree` None, `(K + ridge I) c = y`; else polynomials up to that degree cost nothing, and
-    `[[K + ridge I, T], [T^T, 0]] (c, d) = (y, 0)`, T their values at the samples. With a `ridge` it
-    minimizes `||g(X) - y||^2 + ridge ||g||^2`.
+    With `degree` None it solves `(K + ridge I) c = y`. Else the norm does not count polynomials up
+    to that degree, and `[[K + ridge I, T], [T^T, 0]] (c, d) = (y, 0)`, where T holds the values of
+    the monomials at the samples. With a `ridge` g minimizes `||g(X) - y||^2 + ridge ||g||^2`.
 
-    **Arguments:** `kernel(X, Z) -> (n, k)`, the `data`, one row a sample.
+    **Arguments:** `kernel(X, Z)`, a function that returns shape `(n, k)`; the `data`.
 
-    **Raises:** `ValueError` for samples with the same input and different targets, without a
-    ridge; and for too few samples to fix the polynomial.
+    **Raises:** `ValueError` if there is no ridge and two samples have the same input and different
+    targets, or if the samples are too few to determine the polynomial.
     """
     X, Y = np.asarray(data.X, float), np.asarray(data.Y, float)
     if ridge < 0:
@@ -79,7 +79,7 @@ def interpolant(
             f"{len(X)} samples do not fix a polynomial of {p} coefficients: give more, in general "
             "position, or use the kernel alone."
         )
-    # Scaled alike, or the elimination would lose the digits of the smaller block.
+    # K is scaled to the size of T, so that the elimination keeps the digits of both.
     size = np.abs(K).max()
     whole = np.block([[K / size, T], [T.T, np.zeros((p, p))]])
     found = np.linalg.solve(whole, np.r_[Y, np.zeros((p, Y.shape[1]))])
@@ -100,21 +100,21 @@ def _distinct(X: np.ndarray, Y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def network_limit(init: Shallow, data: Regression, *, ridge: float = 0.0) -> Interpolant:
-    """What infinitely wide networks of this law learn: the interpolant of their kernel.
+    """The function that infinitely wide networks of this law learn, if they start at zero.
 
-    The start is zero (`antisymmetric`). With a `ridge`, kernel ridge regression.
+    It is the interpolant of their tangent kernel; with a `ridge`, its kernel ridge regression.
     """
     _reach(init, data)
     return interpolant(lambda X, Z: infinite_width_kernel(init, X, Z), data, ridge=ridge)
 
 
 def adjustment(init: Shallow, data: Regression) -> np.ndarray:
-    r"""The affine function that the theorem takes off the data, `(v, u)`: shape `(1 + D, m)`.
+    r"""The affine function `v + u x` that must be subtracted from the targets, shape `(1 + D, m)`.
 
-    Through `y - u x - v` wide networks put the spline of least curvature, and through y that
-    spline and an affine function of norm in the space of the kernel. `(v, u)` is the polynomial
-    part of the saddle-point system of *the kernel*, not of the spline's, whose polynomial part is
-    another one.
+    On the adjusted targets `y - u x - v` wide networks learn the spline of least weighted
+    curvature. On y itself they learn another function, since affine functions have a norm in the
+    space of their kernel. `(v, u)` is the polynomial part of `interpolant` with *that kernel*; the
+    spline kernel would give another polynomial.
 
     **Source:** Jin and Montufar (JMLR 2023), theorem 1; which system, derived.
     """
@@ -125,18 +125,20 @@ def adjustment(init: Shallow, data: Regression) -> np.ndarray:
 
 
 def adjusted(init: Shallow, data: Regression) -> Regression:
-    """The data without the affine function of `adjustment`."""
+    """The data with the affine function of `adjustment` subtracted from the targets."""
     X, Y = np.asarray(data.X, float), np.asarray(data.Y, float)
     return Regression(X, Y - monomials(X, kink(init)[0]) @ adjustment(init, data))
 
 
 def spline(data: Regression, init: Shallow | None = None, *, ridge: float = 0.0) -> Interpolant:
-    r"""The spline `min int g''(x)^2 / zeta(x) dx` through the data; natural without `init`.
+    r"""The interpolating spline g that minimizes `int g''(x)^2 / zeta(x) dx`.
 
-    With R(x, z) = `int zeta(c) (x - c)_+ (z - c)_+ dc`, one saddle-point solve with affine
-    functions free; for constant zeta R is `|x - z|^3 / 12` up to affine functions. For the m-th
-    power of a ReLU derivatives are of order m + 1. With a `ridge` it is the smoothing spline,
-    `min sum (g(x_j) - y_j)^2 + ridge int g''^2 / zeta`.
+    zeta is that of the law `init` (see `zeta`); without a law it is constant, which gives the
+    natural cubic spline. g is the `interpolant` of the kernel
+    `R(x, z) = int zeta(c) (x - c)_+ (z - c)_+ dc` and affine functions; for constant zeta R is
+    `|x - z|^3 / 12` up to affine functions. For the m-th power of a ReLU derivatives of order m + 1
+    take the place of g''. With a `ridge` g is the smoothing spline, which minimizes
+    `sum (g(x_j) - y_j)^2 + ridge int g''^2 / zeta`.
 
     **Raises:** `ValueError` for inputs of more than one dimension, or outside the support of the
     breakpoints.
@@ -144,7 +146,7 @@ def spline(data: Regression, init: Shallow | None = None, *, ridge: float = 0.0)
     **Source:** Jin and Montufar (JMLR 2023), theorem 1.
     """
     if data.features > 1:
-        raise ValueError("Splines are of one input: use polyharmonic for more.")
+        raise ValueError("Splines are functions of one input: use polyharmonic for more.")
     if init is None:
         return interpolant(_cubic, data, degree=1, ridge=ridge)
     _reach(init, data)
@@ -154,7 +156,9 @@ def spline(data: Regression, init: Shallow | None = None, *, ridge: float = 0.0)
 
 
 def polyharmonic(data: Regression, *, ridge: float = 0.0) -> Interpolant:
-    """The polyharmonic spline of `|x - z|^3` and an affine part: constant zeta, any dimension.
+    """The interpolant of the kernel `|x - z|^3 / 12` and affine functions, in any dimension.
+
+    It is the polyharmonic spline, the counterpart of `spline` with constant zeta.
 
     **Source:** Jin and Montufar (JMLR 2023), theorem 5.
     """

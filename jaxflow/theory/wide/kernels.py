@@ -1,11 +1,13 @@
-"""The tangent kernel of infinitely wide shallow networks, exactly."""
+"""The tangent kernel of infinitely wide shallow networks."""
 
 import math
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
@@ -14,29 +16,29 @@ from ...networks.init import Normal, Shallow, Sphere, Uniform
 
 
 def infinite_width_kernel(init: Shallow, X: ArrayLike, Z: ArrayLike | None = None) -> np.ndarray:
-    r"""The limit of the tangent kernel `T(x, z)` for h -> infinity; over h, in the standard one.
+    r"""The limit, for h -> infinity, of the tangent kernel `T(x, z)`, or of T / h.
 
-    In the standard parametrization T / h tends to what the output layer contributes,
+    In the standard parametrization T / h tends to the contribution of the output layer,
 
         `K(x, z) = E phi(<w, x> + b) phi(<w, z> + b)`;
 
     in the NTK parametrization T itself tends to
-    `K(x, z) + E[v^2] (1 + <x, z>) E phi'(<w, x> + b) phi'(<w, z> + b)`, and 1 more with an
-    intercept; with `output_only` the second term is left out. In closed form, in any dimension, for
-    ReLU and leaky ReLU with
+    `K(x, z) + E[v^2] (1 + <x, z>) E phi'(<w, x> + b) phi'(<w, z> + b)`, plus 1 with an intercept,
+    and without the second term with `output_only`. It is known in closed form, in any dimension,
+    for ReLU and leaky ReLU with
 
     - `Sphere` weights and `Uniform(a)` biases where `|<w, x>| <= a` for all points:
       `(1 / 2a) (a^3 / 3 + a s^2 <x, z> / d + s^3 c_d |x - z|^3 / 12)`,
       `c_d = Gamma(d / 2) / (sqrt(pi) Gamma((d + 3) / 2))`;
-    - two normal laws: the arc-cosine kernels of `(s_w x, s_b)`;
+    - two normal laws: the arc-cosine kernels of `(s_w x, s_b)`.
 
-    and in one dimension for all laws and activations, by quadrature.
+    In one dimension it is found by quadrature for all other laws and activations.
 
     **Arguments:** the law `init`; points `X` (n, d) and `Z` (k, d), default X.
 
     **Returns:** shape `(n, k)`.
 
-    **Raises:** `ValueError` where there is neither.
+    **Raises:** `ValueError` if neither applies.
 
     **Source:** derived, after Jin and Montufar (JMLR 2023), appendix; the arc-cosine kernels are of
     Cho and Saul (2009).
@@ -62,7 +64,7 @@ def _points(X: ArrayLike) -> np.ndarray:
 
 
 def _expected(init: Shallow, X: np.ndarray, Z: np.ndarray, derivative: bool) -> np.ndarray:
-    """`E phi phi`, or of its derivatives."""
+    """`E phi(s) phi(t)` of the preactivations s and t, or of the derivatives of phi."""
     phi = init.activation
     if isinstance(phi, ReLU) and phi.power == 1:
         leak = 0.0
@@ -74,8 +76,7 @@ def _expected(init: Shallow, X: np.ndarray, Z: np.ndarray, derivative: bool) -> 
     if parts is None:
         return _quadrature(init, X, Z, derivative)
     linear, kinked, switched = parts
-    # phi(z) = a z + (1 - a) max(z, 0), and max(z, 0) = (z + |z|) / 2 with |z| even: by symmetry
-    # E s max(t, 0) = E s t / 2.
+    # phi(z) = a z + (1 - a) max(z, 0), and E s max(t, 0) = E s t / 2 by symmetry.
     if derivative:
         return leak**2 + leak * (1 - leak) + (1 - leak) ** 2 * switched
     return (leak**2 + leak * (1 - leak)) * linear + (1 - leak) ** 2 * kinked
@@ -91,7 +92,7 @@ def _closed(
         A, B = (np.c_[sw * x, np.full(len(x), sb)] for x in (X, Z))
         a, c = np.linalg.norm(A, axis=1)[:, None], np.linalg.norm(B, axis=1)[None]
         inner = A @ B.T
-        # The angle by its chord: arccos would lose half the digits of small ones.
+        # The angle from its chord, since arccos would lose half the digits of small angles.
         chord = np.linalg.norm(A[:, None] / a[:, :, None] - B[None] / c[:, :, None], axis=-1)
         theta = 2 * np.arcsin(np.clip(chord / 2, 0, 1))
         kinked = a * c * (np.sin(theta) + (np.pi - theta) * np.cos(theta)) / (2 * np.pi)
@@ -133,7 +134,7 @@ def _quadrature(init: Shallow, X: np.ndarray, Z: np.ndarray, derivative: bool) -
 
     def given(w: float) -> np.ndarray:
         s, t = np.broadcast_arrays((w * x)[:, None], (w * z)[None])
-        # Of two linear pieces: the leak adds what symmetry makes of it.
+        # The terms with the leak follow from symmetry.
         inside = scale * _truncated(init.biases, s, t, smooth)
         if not leak:
             return inside
@@ -182,14 +183,15 @@ def upper_moments(law: Any, lower: Any, most: int) -> list[Any]:
 
 
 def _smooth(init: Shallow, x: np.ndarray, z: np.ndarray, derivative: bool) -> np.ndarray:
-    phi: Any = init.activation
-    if derivative:
-        phi = jax.vmap(jax.grad(init.activation))
     both = np.concatenate([x, z])
 
-    @jax.jit
-    def values(w: Any, b: Any) -> Any:
-        out = phi(w * jnp.asarray(both) + b)
+    def given(w: float, b: float) -> np.ndarray:
+        out = np.asarray(_activated(init.activation, derivative, jnp.asarray(w * both + b)))
         return out[: len(x), None] * out[None, len(x) :]
 
-    return init.weights.expect(lambda w: init.biases.expect(lambda b: np.asarray(values(w, b))))
+    return init.weights.expect(lambda w: init.biases.expect(lambda b: given(w, b)))
+
+
+@eqx.filter_jit
+def _activated(phi: Any, derivative: bool, z: Float[Array, " k"]) -> Float[Array, " k"]:
+    return jax.vmap(jax.grad(phi))(z) if derivative else phi(z)
