@@ -54,7 +54,7 @@ def loss_against_envelope(dataset: xr.Dataset, ax: Axes) -> None:
     ax.set_ylim(depth / np.log(10), 0.5)
     ax.set_xlabel(r"time in units of the bound,  $2\lambda_r c\,t$")
     ax.set_ylabel(r"$\log_{10}\,(L-L^*)\,/\,(L_0-L^*)$")
-    ax.set_title("Loss stays under its envelope")
+    ax.set_title("Excess loss and its bound")
     ax.legend(title="width $h$, median and 5 to 95%", ncols=2, loc="upper right")
 
 
@@ -125,7 +125,7 @@ def distance_against_width(dataset: xr.Dataset, ax: Axes, fit: Exponent | None =
     ax.set_xticks(list(widths), [width_label(w) for w in widths], rotation=30)
     ax.set_xlabel("width $h$")
     ax.set_ylabel("distance to the min-norm solution")
-    ax.set_title("Wide networks end near the min-norm solution")
+    ax.set_title("Where training ends")
     ax.legend(loc="upper right")
 
 
