@@ -18,16 +18,15 @@ from ..data import Regression
 from .descent import DescentSettings, descend
 from .flow import horizon, solve
 from .formulations import Formulation, choose
-from .integrators.slots import Clock, Left, Loop, by_groups, kept
+from .integrators.slots import Loop, SaveTimes, map_in_groups
 from .settings import FlowSettings
-from .solution import Solution
-from .view import View
+from .solution import Record, summary
 
 
 def flows(
     networks: PyTree,
     data: Regression,
-    clock: Clock,
+    save_times: SaveTimes,
     settings: FlowSettings,
     count: Int[Array, ""],
     *,
@@ -39,7 +38,7 @@ def flows(
 
     - `networks`: a network whose leaves have a leading axis, one entry a trajectory.
     - `data`, `settings`: as in `flow.solve`.
-    - `clock`: the saved times of a trajectory, `(network, data) -> times or None`.
+    - `save_times`: the saved times of a trajectory, `(network, data) -> times or None`.
     - `count`: how many of the entries are real; what lies beyond is filling and is not solved.
     - `slots`: trajectories solved side by side.
 
@@ -49,8 +48,8 @@ def flows(
     """
     form = _shared(networks, data, settings)
     if form is None:
-        return _side_by_side(networks, data, clock, settings, count, slots)
-    return Loop(form, networks, clock, settings, count, slots).run()
+        return _side_by_side(networks, data, save_times, settings, count, slots)
+    return Loop(form, networks, save_times, settings, count, slots).run()
 
 
 def descents(
@@ -70,27 +69,25 @@ def descents(
         network, settings = eqx.combine(arrays, rest)
         return summary(descend(network, data, dataclasses.replace(settings, key=key)))
 
-    return _counted(by_groups(one, (arrays, keys), count, slots), slots)
+    return _counted(map_in_groups(one, (arrays, keys), count, slots), slots)
 
 
 def probe(
-    network: Any, data: Regression, clock: Clock, settings: FlowSettings
+    network: Any, data: Regression, save_times: SaveTimes, settings: FlowSettings
 ) -> tuple[dict[str, Array], PyTree]:
     """What `flows` would keep of this trajectory, without solving it, and its state: for shapes."""
     form = choose(settings.formulation, network, data, settings.loss)
-    y, measures = form.start(network), settings.measures
-    ts, t1, _ = horizon(form.fastest_rate(y), clock(network, data), data.X.dtype)
-    view = View(form, y, network)
+    y = form.start(network)
+    ts, t1, _ = horizon(form.fastest_rate(y), save_times(network, data), data.X.dtype)
+    record = Record(form, network, y, settings.measures, settings.loss)
+    saved = jax.tree.map(
+        lambda leaf: jnp.broadcast_to(leaf, (*ts.shape, *leaf.shape)), record.read(t1, y)
+    )
     none = jnp.zeros((), jnp.int32)
-    saved = [
-        jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf, (*ts.shape, *leaf.shape)),
-            measure.update(t1, view, measure.start(view)),
-        )
-        for measure in measures
-    ]
-    left = Left(t1, y, none, none, none)
-    return kept(form, measures, network, y, ts, left, saved), y
+    solution = record.solution(
+        ts, saved, t1, y, call="", status=none, steps=none, accepted=none, rejected=none
+    )
+    return summary(solution), y
 
 
 def _shared(networks: PyTree, data: Regression, settings: FlowSettings) -> Formulation | None:
@@ -102,29 +99,20 @@ def _shared(networks: PyTree, data: Regression, settings: FlowSettings) -> Formu
     return form if form.side_by_side and explicit and tableau.b_error is not None else None
 
 
-def summary(solution: Solution) -> dict[str, Array]:
-    """What is kept of a trajectory that was solved alone."""
-    return {
-        "status": solution.status,
-        "t_end": solution.t1,
-        "log_excess_start": solution.stats["initial_log_excess"],
-        "log_excess_end": solution.log_excess1,
-        "steps": solution.stats["steps"].astype(jnp.int32),
-        "discrepancy": solution.stats["discrepancy"],
-        "implicit": solution.stats["implicit"].astype(jnp.int8),
-        **solution.measures,
-    }
-
-
 def _side_by_side(
-    networks: PyTree, data: Regression, clock: Clock, settings: FlowSettings, count: Any, slots: int
+    networks: PyTree,
+    data: Regression,
+    save_times: SaveTimes,
+    settings: FlowSettings,
+    count: Any,
+    slots: int,
 ) -> dict[str, Array]:
     """Under vmap, `slots` at a time: for formulations and solvers that the loop does not know."""
 
     def one(network: Any) -> dict[str, Array]:
-        return summary(solve(network, data, clock(network, data), settings))
+        return summary(solve(network, data, save_times(network, data), settings))
 
-    return _counted(by_groups(one, networks, count, slots), slots)
+    return _counted(map_in_groups(one, networks, count, slots), slots)
 
 
 def _counted(out: dict[str, Array], slots: int) -> dict[str, Array]:

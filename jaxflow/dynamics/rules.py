@@ -50,7 +50,7 @@ class Descent(Rule):
         return eqx.apply_updates(parameters, updates), state
 
 
-def in_a_row(
+def flattened(
     form: Parameters, parameters: PyTree[Array]
 ) -> tuple[Callable[[Array], Array], Float[Array, " P"], Callable[[Array], PyTree[Array]]]:
     """The excess loss as a function of a vector, the parameters as one, and the way back."""
@@ -73,7 +73,7 @@ class Curved(Rule):
             raise ValueError("unstable and iterations must be at least 1.")
 
     def start(self, form: Parameters, parameters: PyTree[Array], rate: Any) -> PyTree:
-        loss, flat, _ = in_a_row(form, parameters)
+        loss, flat, _ = flattened(form, parameters)
         columns = min(self.unstable + 1, flat.size)
         start = generic(flat.size, columns, flat.dtype)
         return leading(functools.partial(product, loss, flat), start).vectors
@@ -137,7 +137,7 @@ class CentralFlow(Curved):
     def step(
         self, form: Parameters, parameters: Any, state: PyTree, rate: Any, gradient: Any
     ) -> tuple[PyTree[Array], PyTree]:
-        loss, flat, unravel = in_a_row(form, parameters)
+        loss, flat, unravel = flattened(form, parameters)
         dt = rate / self.substeps
 
         def substep(_: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -211,7 +211,7 @@ class ConstrainedTrajectory(Curved):
     def step(
         self, form: Parameters, parameters: Any, state: PyTree, rate: Any, gradient: Any
     ) -> tuple[PyTree[Array], PyTree]:
-        loss, flat, unravel = in_a_row(form, parameters)
+        loss, flat, unravel = flattened(form, parameters)
         start = flat - rate * jax.grad(loss)(flat)
         flat, state = self.project(loss, start, state, rate)
         return unravel(flat), state
@@ -259,13 +259,13 @@ class PredictedDynamics(ConstrainedTrajectory):
 
     def start(self, form: Parameters, parameters: PyTree[Array], rate: Any) -> PyTree:
         memory = super().start(form, parameters, rate)
-        loss, flat, _ = in_a_row(form, parameters)
+        loss, flat, _ = flattened(form, parameters)
         return self.project(loss, flat, memory, rate)
 
     def step(
         self, form: Parameters, parameters: Any, state: PyTree, rate: Any, gradient: Any
     ) -> tuple[PyTree[Array], PyTree]:
-        loss, flat, unravel = in_a_row(form, parameters)
+        loss, flat, unravel = flattened(form, parameters)
         at, memory = state
         edge = self.look(loss, at, memory)
         u, slope, v = edge.vectors[:, 0], across(edge), flat - at

@@ -1,6 +1,8 @@
 """Everything that can be said about a solve before it starts."""
 
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import diffrax
@@ -16,6 +18,40 @@ from .measure import Measure, named
 from .until import Until
 
 SAVES = 257  # default number of saved times: t = 0 and 256 more
+
+
+def takes(settings: Callable[..., Any], *, without: Sequence[str] = ()) -> Callable[[Any], Any]:
+    """A decorator for a function whose `**settings` go to `settings(...)`.
+
+    The settings and their defaults are listed there alone; the signature of the function shows
+    them, but those `without`, and refuses all others.
+    """
+    more = [p for p in keywords(settings).values() if p.name not in without]
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        own = inspect.signature(function)
+        listed = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        known = {p.name for p in listed}
+        signature = own.replace(parameters=[*listed, *[p for p in more if p.name not in known]])
+
+        @functools.wraps(function)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{function.__name__}: {error}.") from None
+            return function(*args, **kwargs)
+
+        vars(checked)["__signature__"] = signature
+        return checked
+
+    return decorate
+
+
+def keywords(settings: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The keyword arguments of a function, by name."""
+    found = inspect.signature(settings).parameters
+    return {name: p for name, p in found.items() if p.kind is p.KEYWORD_ONLY}
 
 
 class FlowSettings(eqx.Module):

@@ -111,9 +111,6 @@ class InstantaneousRate(Measure):
     def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
         return instantaneous_rate(view.network, view.data, residual=view.residual)
 
-    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
-        return saved
-
 
 class _Promised(Measure):
     """What the rate bound promises by every saved time."""

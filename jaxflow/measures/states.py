@@ -24,9 +24,6 @@ class LogExcess(Measure):
     def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
         return view.log_excess
 
-    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
-        return saved
-
 
 class Times(Measure):
     """The saved times themselves, which may differ from trajectory to trajectory."""
@@ -47,9 +44,6 @@ class Product(Measure):
 
     def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
         return view.product
-
-    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
-        return saved
 
 
 class FinalProduct(Measure):

@@ -14,7 +14,7 @@ import pytest
 import jaxflow as jf
 from jaxflow.dynamics.ensemble import flows, summary
 from jaxflow.dynamics.flow import solve
-from jaxflow.dynamics.integrators.crossing import Root
+from jaxflow.dynamics.integrators.crossing import Crossing
 from jaxflow.dynamics.settings import flow_settings
 from jaxflow.networks import compress
 
@@ -213,7 +213,7 @@ def test_the_search_closes_in_on_a_root(power):
         return 0.3**power - t**power
 
     t, goal = jnp.zeros(1), jnp.ones(1)
-    root = Root.at(t, value(t))
+    root = Crossing.at(t, value(t))
     for _ in range(120):
         root, met, searching = root.narrow(jnp.ones(1, bool), t, goal, value(goal))
         if met[0]:

@@ -4,13 +4,15 @@ import abc
 import functools
 from typing import Any, ClassVar
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
+from ..._types import Network
 from ...data import Regression
-from ...networks import span_factors
+from ...networks import span_factors, trainable
 
 
 class Formulation(eqx.Module):
@@ -21,8 +23,11 @@ class Formulation(eqx.Module):
     """
 
     name: ClassVar[str]
-    # Whether `field` and `sizes` also take many trajectories, along a last axis of every leaf, and
-    # nothing but the data is held: then a loop over slots can integrate them (`ensemble.py`).
+    # The name under which the first formulation that applies is chosen. All that share a group have
+    # one time variable: flow time, or in "log_loss" the value of -log L.
+    group: ClassVar[str] = "auto"
+    # Whether `field` and `error_scales` also take many trajectories, along a last axis of every
+    # leaf, and nothing but the data is held: then the loop over slots can integrate them.
     side_by_side: ClassVar[bool] = False
     data: eqx.AbstractVar[Regression]
 
@@ -40,12 +45,16 @@ class Formulation(eqx.Module):
     def start(self, network: Any) -> PyTree[Array]:
         """The state that stands for `network`."""
 
+    def begin(self, state: Any) -> Float[Array, ""]:
+        """The value of the time variable at the state that the flow starts from."""
+        return jnp.zeros((), self.data.X.dtype)
+
     @abc.abstractmethod
     def field(self, t: Any, state: Any, args: Any) -> PyTree[Array]:
         """The time derivative of the state."""
 
     @abc.abstractmethod
-    def sizes(self, state: Any) -> PyTree[Array]:
+    def error_scales(self, state: Any) -> PyTree[Array]:
         """For every leaf of the state, the size (a scalar) to which its error is relative."""
 
     @abc.abstractmethod
@@ -62,6 +71,15 @@ class Formulation(eqx.Module):
     @abc.abstractmethod
     def fastest_rate(self, state: Any) -> Float[Array, ""]:
         """An upper estimate of the fastest rate of the flow near this state, in 1/time."""
+
+    @classmethod
+    def default_solver(cls) -> diffrax.AbstractSolver | None:
+        """The solver to use where none is asked for; None: explicit or implicit, by cost."""
+        return None
+
+    def log_time(self, t: Any, state: Any) -> Float[Array, ""]:
+        """The logarithm of the flow time."""
+        return jnp.log(t)
 
     def log_speed(self, state: Any) -> Float[Array, ""]:
         """`log ||grad L||_F`; here for a state that is the weights and nothing else."""
@@ -88,6 +106,14 @@ class Formulation(eqx.Module):
 def formulations(network: Any) -> tuple[type[Formulation], ...]:
     """The formulations of this kind of network, the most reduced first. Families register here."""
     raise NotImplementedError  # replaced by the general answer in `general.py`
+
+
+def split(network: Network) -> tuple[PyTree[Array], PyTree]:
+    """The parameters that the flow moves, and everything else of a network."""
+    parameters, frozen = eqx.partition(network, trainable(network))
+    if not jax.tree.leaves(parameters):
+        raise ValueError("The network has no trainable arrays: there is nothing to integrate.")
+    return parameters, frozen
 
 
 def norm(tree: PyTree[Array], trailing: int = 0) -> Float[Array, "*many"]:

@@ -54,7 +54,7 @@ class LogResidual(eqx.Module):
         rate = self.rate(decay)
         return LogResidual(-rate, times(rate, self.direction) - decay)
 
-    def sizes(self) -> "LogResidual":
+    def error_scales(self) -> "LogResidual":
         """Both coordinates are errors relative to E already: their sizes are 1."""
         return jax.tree.map(lambda _: jnp.ones_like(self.log_size), self)
 
@@ -102,7 +102,7 @@ class ResidualFormulation(Formulation):
         """
 
     @abc.abstractmethod
-    def motion(
+    def velocity_and_decay(
         self, weights: PyTree[Array], E: Float[Array, "a b *many"]
     ) -> tuple[PyTree[Array], Float[Array, "a b *many"]]:
         """The velocity of the weights, and `T E`: minus that of the residual."""
@@ -116,22 +116,22 @@ class ResidualFormulation(Formulation):
         """T at these weights."""
 
     def field(self, t: Any, state: ResidualState, args: Any) -> ResidualState:
-        velocity, decay = self.motion(state.weights, state.E.direction)
+        velocity, decay = self.velocity_and_decay(state.weights, state.E.direction)
         size = jnp.exp(state.E.log_size)
         velocity = jax.tree.map(lambda leaf: times(size, leaf), velocity)
         return ResidualState(velocity, state.E.derivative(decay))
 
-    def sizes(self, state: ResidualState) -> ResidualState:
+    def error_scales(self, state: ResidualState) -> ResidualState:
         # One size for all weights: any layer may start at zero.
         size = norm(state.weights, trailing=state.E.log_size.ndim)
-        return ResidualState(like(state.weights, size), state.E.sizes())
+        return ResidualState(like(state.weights, size), state.E.error_scales())
 
     def log_excess(self, state: ResidualState) -> Float[Array, ""]:
         return state.E.log_half_square
 
     def log_speed(self, state: ResidualState) -> Float[Array, ""]:
         """`log ||grad L||_F`, of the loss by the weights."""
-        velocity, _ = self.motion(state.weights, state.E.direction)
+        velocity, _ = self.velocity_and_decay(state.weights, state.E.direction)
         return state.E.log_size + jnp.log(norm(velocity))
 
     def _gap(self, state: ResidualState, targets: Array) -> Float[Array, ""]:

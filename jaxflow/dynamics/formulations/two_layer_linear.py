@@ -54,7 +54,7 @@ class TwoLayerResidual(ResidualFormulation):
         weights = Factors(*span_factors(network, self.data))
         return ResidualState(weights, LogResidual.of(self.residual(weights)))
 
-    def motion(
+    def velocity_and_decay(
         self, weights: Factors, E: Float[Array, "r m *many"]
     ) -> tuple[Factors, Float[Array, "r m *many"]]:
         V, U1 = weights.V, weights.U1

@@ -23,7 +23,7 @@ STABLE = 3.0  # steps of an explicit solver, times the fastest rate, along a sti
 DECAY = math.log(1e20)  # of the excess loss, where a stopping rule does not say
 
 
-def decided(
+def choose_solver(
     settings: FlowSettings, networks: Sequence[Any], data: Regression, end: Any
 ) -> FlowSettings:
     """The settings with a solver that suits these networks; `end`: the last time, or None.
@@ -33,10 +33,12 @@ def decided(
     if not settings.auto:
         return settings
     settings = dataclasses.replace(settings, auto=False)
-    if traced((networks, data, end, settings.rtol)):
-        return settings
     form = choose(settings.formulation, networks[0], data, settings.loss)
-    if not isinstance(form, ResidualFormulation):
+    own = form.default_solver()
+    if own is not None:
+        return dataclasses.replace(settings, solver=own)
+    known = not traced((networks, data, end, settings.rtol))
+    if not (known and isinstance(form, ResidualFormulation)):
         return settings
     explicit = implicit = 0.0
     for network in networks:

@@ -29,7 +29,7 @@ class BlockController(diffrax.AbstractAdaptiveStepSizeController):
     rtol: Float[Array, ""]
     atol: Float[Array, ""]  # with `norm`: what an implicit solver's root finder is held to
     dtmin: Float[Array, ""]  # at time 0
-    sizes: Callable[[PyTree], PyTree]
+    error_scales: Callable[[PyTree], PyTree]
     norm: Callable[[PyTree], Array]
     pcoeff: float
     icoeff: float
@@ -101,33 +101,33 @@ class BlockController(diffrax.AbstractAdaptiveStepSizeController):
         error_order: Any,
         controller_state: Any,
     ) -> tuple[Any, Any, Any, Any, Any, Any]:
-        scaled = self.scaled(self.sizes(y0), self.sizes(y1_candidate), y_error)
+        scaled = self.scaled(self.error_scales(y0), self.error_scales(y1_candidate), y_error)
         return self.judge(t0, t1, scaled, error_order, controller_state)
 
 
-def control(rtol: Array, scale: Array, sizes: Callable[[PyTree], PyTree]) -> BlockController:
+def control(rtol: Array, scale: Array, error_scales: Callable[[PyTree], PyTree]) -> BlockController:
     """The controller of an explicit solve to this tolerance, whose fastest time scale is `scale`.
 
     Its proportional part keeps steps calm at the limit of stability.
     """
-    return _controller(STEP_SHARE * rtol, scale, sizes, pcoeff=0.3, icoeff=0.4)
+    return _controller(STEP_SHARE * rtol, scale, error_scales, pcoeff=0.3, icoeff=0.4)
 
 
 def implicit_control(
-    rtol: Array, scale: Array, sizes: Callable[[PyTree], PyTree]
+    rtol: Array, scale: Array, error_scales: Callable[[PyTree], PyTree]
 ) -> BlockController:
     """As `control`, where no stability limits a step: it follows its error alone."""
-    return _controller(IMPLICIT_SHARE * rtol, scale, sizes, pcoeff=0.0, icoeff=1.0)
+    return _controller(IMPLICIT_SHARE * rtol, scale, error_scales, pcoeff=0.0, icoeff=1.0)
 
 
 def _controller(
-    allowed: Array, scale: Array, sizes: Callable[[PyTree], PyTree], **coefficients: float
+    allowed: Array, scale: Array, error_scales: Callable[[PyTree], PyTree], **coefficients: float
 ) -> BlockController:
     return BlockController(
         rtol=allowed,
         atol=allowed,
         dtmin=jnp.maximum(1e-30 * scale, float(jnp.finfo(scale.dtype).tiny)),
-        sizes=sizes,
+        error_scales=error_scales,
         norm=optx.max_norm,
         **coefficients,
     )

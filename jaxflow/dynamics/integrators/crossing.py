@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 
-class Root(eqx.Module):
+class Crossing(eqx.Module):
     """The search for the time at which a rule is met: steps from one state to ever better guesses.
 
     Regula falsi (Illinois): `low` is the latest time known to be too early, `high` the earliest
@@ -22,15 +22,15 @@ class Root(eqx.Module):
     side: Array  # the end that moved last: -1, 1, or 0
 
     @staticmethod
-    def at(t: Array, value: Array) -> "Root":
+    def at(t: Array, value: Array) -> "Crossing":
         """No search yet. A rule that is met already gets its crossing at the start."""
         value = jnp.where(value > 0, value, 1)
         none = jnp.zeros_like(t)
-        return Root(value, t, none + jnp.inf, value, none, none)
+        return Crossing(value, t, none + jnp.inf, value, none, none)
 
     def narrow(
         self, taken: Array, t: Array, goal: Array, value: Array
-    ) -> tuple["Root", Array, Array]:
+    ) -> tuple["Crossing", Array, Array]:
         """After a step from `t` to `goal`: the search; where it ended there; where it is on.
 
         `taken`: where the step would be accepted; within a search every step is.
@@ -42,7 +42,7 @@ class Root(eqx.Module):
         weight_low = jnp.where(self.side > 0, 0.5, 1)
         weight_high = jnp.where(self.side < 0, 0.5, 1)
         eps = jnp.finfo(value.dtype).eps
-        root = Root(
+        root = Crossing(
             self.value,
             jnp.where(early, goal, self.low),
             jnp.where(late, goal, self.high),
@@ -56,7 +56,7 @@ class Root(eqx.Module):
         found = late | early
         # Where an ordinary step was made, the next one starts there.
         moved = taken & ~found
-        begun = Root.at(goal, value)
+        begun = Crossing.at(goal, value)
         root = jax.tree.map(lambda a, b: jnp.where(moved, a, b), begun, root)
         return root, found & close, found & ~close
 

@@ -15,25 +15,25 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+from ..._types import Network, State
 from ...data import Regression
-from ..flow import hold, horizon
+from ..flow import horizon
 from ..formulations import Formulation
-from ..formulations.base import all_finite
-from ..measure import Measure
 from ..settings import FlowSettings
+from ..solution import Record, Solution, summary
 from ..status import Result
 from ..view import View
 from .control import BlockController, control
-from .crossing import Root
+from .crossing import Crossing
 
 RUNNING = -1  # beside the codes of `Result`
 INT = jnp.int32
 ROUND = 8  # steps between two looks at which slots are free
 
-Clock = Callable[[Any, Regression], Array | None]  # (network, data) -> saved times
+SaveTimes = Callable[[Any, Regression], Array | None]  # (network, data) -> saved times
 
 
-class Left(eqx.Module):
+class Ended(eqx.Module):
     """How a trajectory was left. Every leaf has the trajectories along its first axis."""
 
     t: Array
@@ -53,15 +53,15 @@ class Slots(eqx.Module):
     k: PyTree[Array]  # the field at y
     size: PyTree[Array]
     control: PyTree[Array]
-    root: Root | None
+    root: Crossing | None
     steps: Int[Array, " slots"]
     saves: Int[Array, " slots"]  # how many times have been saved
     status: Int[Array, " slots"]
 
-    def left(self) -> Left:
+    def left(self) -> Ended:
         """The slots as trajectories."""
         y = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), self.y)
-        return Left(self.t, y, self.steps, self.saves, self.status)
+        return Ended(self.t, y, self.steps, self.saves, self.status)
 
 
 class Loop:
@@ -71,7 +71,7 @@ class Loop:
         self,
         form: Formulation,
         networks: PyTree,
-        clock: Clock,
+        save_times: SaveTimes,
         settings: FlowSettings,
         count: Int[Array, ""],
         slots: int,
@@ -88,7 +88,7 @@ class Loop:
         rates = jax.vmap(form.fastest_rate)(self.starts)
 
         def spans(rate: Any, network: Any) -> tuple[Array, Array, Array]:
-            return horizon(rate, clock(network, form.data), self.dtype)
+            return horizon(rate, save_times(network, form.data), self.dtype)
 
         self.ts, self.t1, self.scale = jax.vmap(spans)(rates, networks)
         # The stiffest first, so that no long trajectory is left to run alone at the end.
@@ -98,7 +98,7 @@ class Loop:
 
     def controller(self, scale: Array) -> BlockController:
         """The controller of one trajectory."""
-        return control(self.settings.rtol, scale, self.form.sizes)
+        return control(self.settings.rtol, scale, self.form.error_scales)
 
     # One step of every slot
 
@@ -106,7 +106,7 @@ class Loop:
         """Every slot one step further, or, if the step is rejected, its next one shorter."""
         form = self.form
         y1, error, ks = self.stages(s.y, s.k, s.goal - s.t)
-        size1 = form.sizes(y1)
+        size1 = form.error_scales(y1)
         scale, t1 = self.scale[s.index], self.t1[s.index]
 
         def judge(s: Slots, size1: PyTree, error: PyTree, scale: Array) -> Any:
@@ -250,7 +250,7 @@ class Loop:
         none = jnp.zeros_like(index)
         root = None
         if self.settings.until is not None:
-            root = Root.at(jnp.zeros_like(t1), self.value(index, jnp.zeros_like(t1), y))
+            root = Crossing.at(jnp.zeros_like(t1), self.value(index, jnp.zeros_like(t1), y))
         begin = jax.vmap(lambda dt, scale: self.controller(scale).begin(dt, self.order))
         return Slots(
             index=index,
@@ -258,7 +258,7 @@ class Loop:
             goal=dt,
             y=y,
             k=self.form.field(None, y, None),
-            size=self.form.sizes(y),
+            size=self.form.error_scales(y),
             control=begin(dt, scale),
             root=root,
             steps=none,
@@ -313,39 +313,36 @@ class Loop:
         s, saved, left, _, spent = carry
         left = _put(left, s.index, s.left())
         xs = self.networks, self.starts, self.ts, left, saved
-        out = by_groups(
-            lambda x: kept(self.form, self.settings.measures, *x), xs, self.count, self.slots
+        out = map_in_groups(
+            lambda x: summary(ended(self.form, self.settings, *x)), xs, self.count, self.slots
         )
         return {**out, "lockstep": (self.slots * spent)[None]}
 
 
-def kept(
+def ended(
     form: Formulation,
-    measures: tuple[Measure, ...],
-    network: Any,
-    start: Any,
+    settings: FlowSettings,
+    network: Network,
+    start: State,
     ts: Array,
-    left: Left,
+    end: Ended,
     saved: list[PyTree],
-) -> dict[str, Array]:
-    """What is kept of one trajectory, from its start, how it was left, and what was saved."""
-    first, last = View(form, start, network), View(form, left.y, network)
-    fixed = [m.start(first) for m in measures]
-    final = [m.update(left.t, last, f) for m, f in zip(measures, fixed, strict=True)]
-    beyond = jnp.arange(len(ts), dtype=INT) >= left.saves
-    ts, saved = hold(beyond, (ts, saved), (left.t, final))
-    return {
-        "status": jnp.where(all_finite(left.y), left.status, Result.not_finite).astype(jnp.int8),
-        "t_end": left.t,
-        "log_excess_start": first.log_excess,
-        "log_excess_end": last.log_excess,
-        "steps": left.steps,
-        "discrepancy": last.discrepancy,
-        "implicit": jnp.zeros((), jnp.int8),  # of explicit solvers only
-        **{
-            m.name: m.finish(ts, s, last, f) for m, s, f in zip(measures, saved, fixed, strict=True)
-        },
-    }
+) -> Solution:
+    """One trajectory, from its start, how it ended, and what was saved."""
+    record = Record(form, network, start, settings.measures, settings.loss)
+    unknown = jnp.zeros_like(end.steps)
+    return record.solution(
+        ts,
+        (jnp.zeros_like(ts), saved),  # the loss at saved times is a measure, if it is wanted
+        end.t,
+        end.y,
+        call="gradient_flow",
+        status=end.status,
+        steps=end.steps,
+        accepted=unknown,
+        rejected=unknown,
+        beyond=jnp.arange(len(ts), dtype=INT) >= end.saves,
+    )
 
 
 def _lanes(values: Array, like: Array) -> Array:
@@ -361,7 +358,7 @@ def _put(left: PyTree, rows: Array, values: PyTree) -> PyTree:
     return jax.tree.map(lambda buffer, value: buffer.at[rows].set(value), left, values)
 
 
-def by_groups(one: Callable[[Any], Any], xs: PyTree[Array], count: Any, slots: int) -> PyTree:
+def map_in_groups(one: Callable[[Any], Any], xs: PyTree[Array], count: Any, slots: int) -> PyTree:
     """`vmap(one)(xs)`, `slots` at a time, for the first `count` of a multiple of `slots`."""
 
     @jax.jit  # traced once, for its shapes and for the loop
