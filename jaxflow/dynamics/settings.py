@@ -39,7 +39,7 @@ def takes(settings: Callable[..., Any], *, without: Sequence[str] = ()) -> Calla
             try:
                 signature.bind(*args, **kwargs)
             except TypeError as error:
-                raise TypeError(f"{function.__name__}: {error}.") from None
+                raise TypeError(f"{function.__qualname__} {error}.") from None
             return function(*args, **kwargs)
 
         vars(checked)["__signature__"] = signature

@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 
 from ..data import Regression
 from ..dynamics.descent import DescentSettings
-from ..dynamics.integrators.slots import map_in_groups
+from ..dynamics.ensemble import map_in_groups
 from ..dynamics.settings import as_arrays
 from ..networks import compress
 from ..networks.init import Initialization

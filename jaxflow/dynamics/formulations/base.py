@@ -26,9 +26,6 @@ class Formulation(eqx.Module):
     # The name under which the first formulation that applies is chosen. All that share a group have
     # one time variable: flow time, or in "log_loss" the value of -log L.
     group: ClassVar[str] = "auto"
-    # Whether `field` and `error_scales` also take many trajectories, along a last axis of every
-    # leaf, and nothing but the data is held: then the loop over slots can integrate them.
-    side_by_side: ClassVar[bool] = False
     data: eqx.AbstractVar[Regression]
 
     @classmethod
@@ -116,35 +113,18 @@ def split(network: Network) -> tuple[PyTree[Array], PyTree]:
     return parameters, frozen
 
 
-def norm(tree: PyTree[Array], trailing: int = 0) -> Float[Array, "*many"]:
-    """Frobenius norm over all leaves, with a zero gradient at zero; `trailing` axes are kept."""
-    leaves = [
-        leaf.reshape(-1, *leaf.shape[leaf.ndim - trailing :]) for leaf in jax.tree.leaves(tree)
-    ]
+def norm(tree: PyTree[Array]) -> Float[Array, ""]:
+    """Frobenius norm over all leaves, with a zero gradient at zero."""
+    leaves = jax.tree.leaves(tree)
     # Scaled by the largest entry, so that squares neither overflow nor underflow.
     top = jax.lax.stop_gradient(
-        functools.reduce(
-            jnp.maximum, [jnp.max(jnp.abs(leaf), axis=0, initial=0) for leaf in leaves]
-        )
+        functools.reduce(jnp.maximum, [jnp.max(jnp.abs(leaf), initial=0) for leaf in leaves])
     )
     usable = (top > 0) & jnp.isfinite(top)
     unit = jnp.where(usable, top, 1)
-    total = sum(jnp.sum((leaf / unit[None]) ** 2, axis=0) for leaf in leaves)
+    total = sum(jnp.sum((leaf / unit) ** 2) for leaf in leaves)
     positive = total > 0
     return jnp.where(positive, unit * jnp.sqrt(jnp.where(positive, total, 1)), 0)
-
-
-def matmul(a: Float[Array, "i j *many"], b: Float[Array, "j k *many"]) -> Float[Array, "i k *many"]:
-    """`a @ b`; with a trailing axis, of every pair of matrices along it."""
-    if a.ndim == 2:
-        return a @ b
-    # Sums of products over contiguous lanes: small batched matrix products are slower.
-    return jnp.sum(a[:, :, None] * b[None], axis=1)
-
-
-def transpose(a: Float[Array, "i j *many"]) -> Float[Array, "j i *many"]:
-    """The transpose of every matrix along the trailing axes."""
-    return jnp.swapaxes(a, 0, 1)
 
 
 def all_finite(tree: PyTree[Array]) -> Bool[Array, ""]:

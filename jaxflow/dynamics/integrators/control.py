@@ -64,11 +64,6 @@ class BlockController(diffrax.AbstractAdaptiveStepSizeController):
         scalar = jnp.zeros((), self.rtol.dtype)
         return self._pid(t0).init(terms, t0, t1, scalar, dt0, args, func, error_order)
 
-    def begin(self, dt0: Float[Array, ""], error_order: Any) -> Any:
-        """The controller's state before the first step."""
-        zero = jnp.zeros_like(dt0)
-        return self.init(None, zero, dt0, zero, dt0, None, None, error_order)[1]
-
     def scaled(self, size0: PyTree, size1: PyTree, error: PyTree) -> Float[Array, ""]:
         """The error of a step in units of what is allowed, given the sizes before and after it."""
 
@@ -83,13 +78,6 @@ class BlockController(diffrax.AbstractAdaptiveStepSizeController):
         scaled = jnp.sqrt(worst) / self.rtol
         return jnp.where(jnp.isfinite(scaled), scaled, jnp.inf)
 
-    def judge(self, t0: Any, t1: Any, scaled: Any, error_order: Any, controller_state: Any) -> Any:
-        """What Diffrax's controller makes of a step with this scaled error."""
-        zero = jnp.zeros((), self.rtol.dtype)
-        return self._pid(t0).adapt_step_size(
-            t0, t1, zero, zero, None, scaled, error_order, controller_state
-        )
-
     def adapt_step_size(
         self,
         t0: Any,
@@ -102,7 +90,10 @@ class BlockController(diffrax.AbstractAdaptiveStepSizeController):
         controller_state: Any,
     ) -> tuple[Any, Any, Any, Any, Any, Any]:
         scaled = self.scaled(self.error_scales(y0), self.error_scales(y1_candidate), y_error)
-        return self.judge(t0, t1, scaled, error_order, controller_state)
+        zero = jnp.zeros((), self.rtol.dtype)
+        return self._pid(t0).adapt_step_size(
+            t0, t1, zero, zero, None, scaled, error_order, controller_state
+        )
 
 
 def control(rtol: Array, scale: Array, error_scales: Callable[[PyTree], PyTree]) -> BlockController:
