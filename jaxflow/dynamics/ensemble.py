@@ -36,7 +36,8 @@ def flows(
     - `networks`: a network whose leaves have a leading axis, one entry per trajectory.
     - `data`, `settings`: as in `flow.solve`.
     - `save_times`: the saved times of a trajectory, `(network, data) -> times or None`.
-    - `count`: the number of actual trajectories; the rest is padding and is skipped.
+    - `count`: the number of actual trajectories; the rest is padding. Groups of padding alone are
+      skipped.
     - `slots`: how many trajectories are solved side by side, until the slowest of them has ended.
 
     **Returns:** arrays with a leading axis, as `summary` names them, and `lockstep` (1,), the
