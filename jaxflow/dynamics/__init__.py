@@ -1,4 +1,4 @@
-"""How it learns: the exact flow and its discrete counterpart, one signature and one Solution."""
+"""How a network learns: gradient flow and gradient descent, which return the same `Solution`."""
 
 from . import (
     formulations as formulations,

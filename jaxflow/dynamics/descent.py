@@ -25,7 +25,7 @@ from .until import Until
 
 
 class DescentSettings(eqx.Module):
-    """What a descent is, but for its network and data: numbers are arrays, and retrace nothing."""
+    """The settings of a descent. Numbers are arrays, so that other values compile nothing anew."""
 
     optimizer: Any
     rate: Any  # time of a step before momentum: an array, or a schedule `step -> rate`
@@ -164,7 +164,7 @@ def gradient_descent(
 ) -> Solution:
     r"""Descent of any Equinox module, `theta <- theta + update(grad L(theta))`.
 
-    Time is the cumulative learning rate, over `1 - momentum`: after k steps of a constant rate
+    Time is the cumulative learning rate divided by `1 - momentum`: after k steps of a constant rate
     `t = k learning_rate / (1 - momentum)`, and descent converges to `gradient_flow` at that time as
     the rate goes to 0. There is no `1/n` in L.
 
@@ -177,17 +177,17 @@ def gradient_descent(
     - `learning_rate`: a number, or a schedule `step -> rate`.
     - `momentum`, `nesterov`: for factories that take them, as `optax.sgd` does.
     - `steps`: number of steps at most.
-    - `batch`: samples of a step, drawn without replacement; default all. Their loss is scaled by
-      `n / batch`, so that its mean is L and rates mean the same.
-    - `label_noise`: standard deviation of what is added to the targets, anew in every step.
-    - `key`: of batches and noise, a JAX key; default `jax.random.key(0)`.
+    - `batch`: samples per step, drawn without replacement; default all. Their loss is scaled by
+      `n / batch`, so that its mean is L and learning rates mean the same.
+    - `label_noise`: standard deviation of the noise that is added to the targets in every step.
+    - `key`: a JAX key for batches and noise; default `jax.random.key(0)`.
     - `saves`: number of saved times: step 0 and logarithmically spaced steps up to the last; or
       increasing steps of your own, the last of them at most `steps`.
-    - `midpoints`: read off saved values halfway to the next step, where oscillations cancel.
-    - `dt`: time that a step of a ready-made transformation takes.
+    - `midpoints`: save values halfway to the next step, where oscillations cancel.
+    - `dt`: the time that a step of a ready-made transformation takes.
 
-    **Returns:** a `Solution`; `stats["steps"]` counts the steps taken. Weights that stop being
-    finite end the run with `Result.diverged`, at that step.
+    **Returns:** a `Solution`; `stats["steps"]` counts the steps taken. The run ends with
+    `Result.diverged` at the step at which the weights stop being finite.
 
     **Raises:** `ValueError` for rates, step counts or shapes that cannot be used.
     """

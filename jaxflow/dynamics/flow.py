@@ -31,8 +31,9 @@ def gradient_flow(
 ) -> Solution:
     r"""The gradient flow `theta' = -grad L(theta)` of any Equinox module, from time 0.
 
-    Under the squared loss the residual is a state of its own, so that `L - L*` keeps its relative
-    accuracy however small it becomes. A `TwoLayerLinear` is integrated in `(V, Phi^T U, E)`.
+    Under the squared loss the residual E is integrated as an extra state, so that `L - L*` keeps
+    its relative accuracy however small it becomes. A `TwoLayerLinear` (U, V) is integrated in
+    `(V, Phi^T U, E)`, with the columns of Phi a basis of the span of the data.
 
     **Arguments:**
 
@@ -45,10 +46,11 @@ def gradient_flow(
     - `t1`: the end, if there are no `ts`. With `until` neither is needed.
     - `until`: a stopping rule, e.g. `jf.until.loss_ratio(1e-20)`. The flow ends where it is first
       met, located inside the step.
-    - `measures`: what to read off along the way.
+    - `measures`: the quantities to save along the way or at the end, see `jf.measures`.
     - `loss`: `loss(prediction (n, m), target (n, m)) -> scalar`; default `1/2 ||Y - f(X)||_F^2`.
     - `formulation`: "auto", or the name of one: "two_layer_residual", "mirror" (of a
-      `DiagonalLinear`), "residual", "parameters".
+      `DiagonalLinear`), "residual", "parameters"; or "log_loss", in which `ts`, `t1` and the saved
+      times are values of `-log L` (see `jf.log_loss_flow`).
     - `solver`: "explicit" (`Tsit5()`, and `Dopri8()` for an rtol below 1e-9), "implicit" (for
       stiff flows under the squared loss, see `jf.Implicit`), a Diffrax solver with an error
       estimate, or "auto": the cheaper of the first two by the spectrum of the tangent kernel.

@@ -1,4 +1,4 @@
-"""One flow, several exact coordinates. A new family is a new file here, registered by type."""
+"""Formulations: the same flow in several exact coordinates, registered by the type of network."""
 
 from typing import Any
 

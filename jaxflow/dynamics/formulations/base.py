@@ -1,4 +1,4 @@
-"""What a formulation is: exact coordinates in which one and the same flow is integrated."""
+"""Formulations: exact coordinates in which one and the same flow is integrated."""
 
 import abc
 import functools

@@ -1,4 +1,4 @@
-"""Explicit or implicit: whichever the spectrum of the tangent kernel says is cheaper.
+"""The choice between an explicit and the implicit solver, by the spectrum of the tangent kernel.
 
 An explicit step is limited by stability, about 3 over the fastest rate; an implicit one by accuracy
 alone, and their number grows with the logarithm of the time. What one costs in the other's units
@@ -19,8 +19,8 @@ from ..formulations.residual import ResidualFormulation
 from ..settings import FlowSettings
 from .implicit import Implicit
 
-STABLE = 3.0  # steps of an explicit solver, times the fastest rate, along a stiff decay
-DECAY = math.log(1e20)  # of the excess loss, where a stopping rule does not say
+STABLE = 3.0  # stability limit: the largest `h * lambda_max` of an explicit step
+DECAY = math.log(1e20)  # assumed decay of the excess loss, where the stopping rule names none
 
 
 def choose_solver(
@@ -51,7 +51,7 @@ def choose_solver(
 
 
 def duration(slowest: float, settings: FlowSettings, end: Any) -> float:
-    """How long the flow may take: up to the end, or to where its slowest mode has met the rule."""
+    """The time that the flow may take, until its end or until its slowest mode has met the rule."""
     stop = math.inf
     if settings.until is not None and slowest > 0:
         decay = settings.until.decay
