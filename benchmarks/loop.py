@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import own_loop
 import record
 
 import jaxflow as jf
-from jaxflow.dynamics import ensemble
+from jaxflow.dynamics.ensemble import flows
 from jaxflow.dynamics.settings import flow_settings
 from jaxflow.measures import BoundTimes, LogExcess
 
@@ -110,10 +111,15 @@ def measured(problem: Problem, lanes: int, total: int, repeats: int) -> dict[str
 
 def loop(drawn: Any, data: Any, times: Any, settings: Any, count: Any, lanes: int) -> Any:
     """The loop over slots."""
-    return ensemble.flows(drawn, data, times, settings, count, slots=lanes)
+    return own_loop.Loop(own_loop.Lanes(data), drawn, times, settings, count, lanes).run()
 
 
-VARIANTS = {"loop": loop, "vmap": ensemble._side_by_side}
+def vmapped(drawn: Any, data: Any, times: Any, settings: Any, count: Any, lanes: int) -> Any:
+    """What sweeps do."""
+    return flows(drawn, data, times, settings, count, slots=lanes)
+
+
+VARIANTS = {"loop": loop, "vmap": vmapped}
 
 
 def main() -> None:
