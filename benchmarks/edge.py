@@ -16,7 +16,7 @@ import record
 from jaxflow import theory
 from jaxflow.claims import shared_runs
 from jaxflow.dynamics.formulations import Parameters
-from jaxflow.dynamics.rules import in_a_row
+from jaxflow.dynamics.rules import flattened
 from jaxflow.dynamics.status import failed
 from jaxflow.networks.curvature import leading_eigenpairs, product
 from jaxflow.networks.losses import SquaredLoss
@@ -112,7 +112,7 @@ def products(setting: Setting) -> dict[str, Any]:
             form = Parameters.build(network, data, SquaredLoss())
             problems.append((form, form.start(network)))
         memory = rule.start(*problems[0], setting.rates[-1])  # eigenvectors of a moment before
-        loss, flat, _ = in_a_row(*problems[1])
+        loss, flat, _ = flattened(*problems[1])
         pairs = leading_eigenpairs(partial(product, loss, flat), memory, steps=rule.iterations)
         counts[name] = getattr(rule, looks) * int(pairs.products)
     return {

@@ -1,6 +1,6 @@
 """Aliases that every room uses in signatures, for arguments whose class is left open."""
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 Network: TypeAlias = Any
 """An Equinox module that is called as `network(x)`, x of shape (D,), and returns shape (m,)."""
@@ -14,5 +14,5 @@ State: TypeAlias = Any
 Time: TypeAlias = Any
 """A flow time: a number, or an array of shape ()."""
 
-Preset: TypeAlias = Literal["quick", "paper", "large"]
-"""The size at which a claim is judged."""
+Preset: TypeAlias = str
+"""The size of a claim's settings: "quick", "paper" or "large"."""

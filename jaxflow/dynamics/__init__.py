@@ -1,4 +1,4 @@
-"""How it learns: the exact flow and its discrete counterpart, one signature and one Solution."""
+"""How a network learns: gradient flow and gradient descent, which return the same `Solution`."""
 
 from . import (
     formulations as formulations,
@@ -8,7 +8,7 @@ from .descent import gradient_descent as gradient_descent
 from .flow import gradient_flow as gradient_flow
 from .integrators import Implicit as Implicit
 from .log_loss_flow import (
-    ClockSolution as ClockSolution,
+    LogLossSolution as LogLossSolution,
     log_loss_flow as log_loss_flow,
 )
 from .measure import Measure as Measure

@@ -1,4 +1,4 @@
-"""The discrete counterpart of the flow: gradient descent by Optax, on the same clock."""
+"""The discrete counterpart of the flow: gradient descent by Optax, in the same unit of time."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,93 +11,24 @@ import numpy as np
 import optax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from .._types import Network
 from ..data import Regression
 from ..networks.losses import SquaredLoss
-from .flow import optimal_loss
 from .formulations import Parameters
 from .formulations.base import all_finite
 from .measure import Measure, named
 from .rules import Descent, Rule
-from .settings import SAVES, as_arrays
-from .solution import Solution
+from .settings import SAVES, as_arrays, takes
+from .solution import Record, Solution
 from .status import Result
 from .until import Until
-from .view import View
-
-
-def gradient_descent(
-    network: Any,
-    data: Regression,
-    optimizer: Callable[..., optax.GradientTransformation] | optax.GradientTransformation | Rule,
-    *,
-    learning_rate: Any = None,
-    momentum: Any = None,
-    nesterov: bool = False,
-    steps: int,
-    until: Until | None = None,
-    measures: Sequence[Measure] = (),
-    loss: Any = None,
-    batch: int | None = None,
-    label_noise: Any = None,
-    key: PRNGKeyArray | None = None,
-    saves: int | Sequence[int] = SAVES,
-    midpoints: bool = False,
-    dt: float | None = None,
-) -> Solution:
-    r"""Descent of any Equinox module, `theta <- theta + update(grad L(theta))`.
-
-    Time is the cumulative learning rate, over `1 - momentum`: after k steps of a constant rate
-    `t = k learning_rate / (1 - momentum)`, and descent converges to `gradient_flow` at that time as
-    the rate goes to 0. There is no `1/n` in L.
-
-    **Arguments:**
-
-    - `network`, `data`, `until`, `measures`, `loss`: as in `gradient_flow`.
-    - `optimizer`: an Optax factory such as `optax.sgd`, called as `optimizer(learning_rate)` inside
-      the trace, so that another rate does not retrace; a ready-made transformation with `dt`; or
-      a `Rule`, such as `jf.CentralFlow()`, that models descent of this learning rate.
-    - `learning_rate`: a number, or a schedule `step -> rate`.
-    - `momentum`, `nesterov`: for factories that take them, as `optax.sgd` does.
-    - `steps`: number of steps at most.
-    - `batch`: samples of a step, drawn without replacement; default all. Their loss is scaled by
-      `n / batch`, so that its mean is L and rates mean the same.
-    - `label_noise`: standard deviation of what is added to the targets, anew in every step.
-    - `key`: of batches and noise, a JAX key; default `jax.random.key(0)`.
-    - `saves`: number of saved times: step 0 and logarithmically spaced steps up to the last; or
-      increasing steps of your own, the last of them at most `steps`.
-    - `midpoints`: read off saved values halfway to the next step, where oscillations cancel.
-    - `dt`: time that a step of a ready-made transformation takes.
-
-    **Returns:** a `Solution`; `stats["steps"]` counts the steps taken. Weights that stop being
-    finite end the run with `Result.diverged`, at that step.
-
-    **Raises:** `ValueError` for rates, step counts or shapes that cannot be used.
-    """
-    settings = descent_settings(
-        data,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        momentum=momentum,
-        nesterov=nesterov,
-        steps=steps,
-        until=until,
-        measures=measures,
-        loss=loss,
-        batch=batch,
-        label_noise=label_noise,
-        key=jr.key(0) if key is None else key,
-        saves=saves,
-        midpoints=midpoints,
-        dt=dt,
-    )
-    return descend(network, data, settings)
 
 
 class DescentSettings(eqx.Module):
-    """What a descent is, but for its network and data: numbers are arrays, and retrace nothing."""
+    """The settings of a descent. Numbers are arrays, so that other values compile nothing anew."""
 
     optimizer: Any
-    clock: Any
+    rate: Any  # time of a step before momentum: an array, or a schedule `step -> rate`
     momentum: Array | None
     label_noise: Array | None
     key: PRNGKeyArray | None  # None: every trajectory of a sweep has its own
@@ -117,9 +48,9 @@ class DescentSettings(eqx.Module):
         if isinstance(self.optimizer, optax.GradientTransformation):
             return Descent(self.optimizer)
         if self.momentum is None:
-            return Descent(self.optimizer(self.clock))
+            return Descent(self.optimizer(self.rate))
         more = {"nesterov": True} if self.nesterov else {}
-        return Descent(self.optimizer(self.clock, momentum=self.momentum, **more))
+        return Descent(self.optimizer(self.rate, momentum=self.momentum, **more))
 
     def gradient(self, form: Parameters, step: Array) -> Any:
         """The gradient of the loss of this step's batch, as a function of the parameters."""
@@ -165,11 +96,11 @@ def descent_settings(
             )
     elif learning_rate is None or dt is not None:
         raise ValueError("Pass learning_rate= with an optimizer factory such as optax.sgd.")
-    clock: Any = dt if ready else learning_rate
-    if not callable(clock):
-        clock = _number("The time of a step", clock, dtype)
+    rate: Any = dt if ready else learning_rate
+    if not callable(rate):
+        rate = _number("The time of a step", rate, dtype)
     if isinstance(optimizer, Rule) and (
-        callable(clock) or momentum is not None or batch is not None or label_noise is not None
+        callable(rate) or momentum is not None or batch is not None or label_noise is not None
     ):
         raise ValueError(
             f"{type(optimizer).__name__} models full-batch descent of one constant rate: give it "
@@ -197,7 +128,7 @@ def descent_settings(
         raise ValueError(f"batch must lie in 1 ... {data.samples} samples, got {batch}.")
     return DescentSettings(
         optimizer=optimizer,
-        clock=clock,
+        rate=rate,
         momentum=momentum,
         label_noise=label_noise,
         key=key,
@@ -224,41 +155,76 @@ def save_steps(steps: int, saves: int) -> np.ndarray:
     return np.unique(np.concatenate([[0], spaced]))
 
 
+@takes(descent_settings)
+def gradient_descent(
+    network: Any,
+    data: Regression,
+    optimizer: Callable[..., optax.GradientTransformation] | optax.GradientTransformation | Rule,
+    **settings: Any,
+) -> Solution:
+    r"""Descent of any Equinox module, `theta <- theta + update(grad L(theta))`.
+
+    Time is the cumulative learning rate divided by `1 - momentum`: after k steps of a constant rate
+    `t = k learning_rate / (1 - momentum)`, and descent converges to `gradient_flow` at that time as
+    the rate goes to 0. There is no `1/n` in L.
+
+    **Arguments:**
+
+    - `network`, `data`, `until`, `measures`, `loss`: as in `gradient_flow`.
+    - `optimizer`: an Optax factory such as `optax.sgd`, called as `optimizer(learning_rate)` inside
+      the trace, so that another rate does not retrace; a ready-made transformation with `dt`; or
+      a `Rule`, such as `jf.CentralFlow()`, that models descent of this learning rate.
+    - `learning_rate`: a number, or a schedule `step -> rate`.
+    - `momentum`, `nesterov`: for factories that take them, as `optax.sgd` does.
+    - `steps`: number of steps at most.
+    - `batch`: samples per step, drawn without replacement; default all. Their loss is scaled by
+      `n / batch`, so that its mean is L and learning rates mean the same.
+    - `label_noise`: standard deviation of the noise that is added to the targets in every step.
+    - `key`: a JAX key for batches and noise; default `jax.random.key(0)`.
+    - `saves`: number of saved times: step 0 and logarithmically spaced steps up to the last; or
+      increasing steps of your own, the last of them at most `steps`.
+    - `midpoints`: save values halfway to the next step, where oscillations cancel.
+    - `dt`: the time that a step of a ready-made transformation takes.
+
+    **Returns:** a `Solution`; `stats["steps"]` counts the steps taken. The run ends with
+    `Result.diverged` at the step at which the weights stop being finite.
+
+    **Raises:** `ValueError` for rates, step counts or shapes that cannot be used.
+    """
+    settings["key"] = jr.key(0) if settings.get("key") is None else settings["key"]
+    return descend(network, data, descent_settings(data, optimizer=optimizer, **settings))
+
+
 class _Carry(eqx.Module):
-    step: Array
+    step: Array  # how many steps have been made
     t: Array
     parameters: PyTree[Array]
-    optimizer: PyTree
-    met: Array
-    finite: Array
+    memory: PyTree  # what the rule carries from step to step
+    met: Array  # whether the stopping rule is met
+    finite: Array  # whether all parameters are
 
 
 @eqx.filter_jit
-def descend(network: Any, data: Regression, plan: DescentSettings) -> Solution:
+def descend(network: Network, data: Regression, plan: DescentSettings) -> Solution:
     """The descent of these settings."""
     form: Any = Parameters.build(network, data, plan.loss)
     start = form.start(network)
-    first = View(form, start, network)
+    record = Record(form, network, start, plan.measures, plan.loss)
     dtype = data.X.dtype
-    rule, until, measures = plan.rule(), plan.until, plan.measures
-    fixed = [measure.start(first) for measure in measures]
+    rule, until = plan.rule(), plan.until
     slow = 1 if plan.momentum is None else 1 - plan.momentum
 
     def lasts(step: Array) -> Array:
-        rate = plan.clock(step) if callable(plan.clock) else plan.clock
+        rate = plan.rate(step) if callable(plan.rate) else plan.rate
         return jnp.asarray(rate, dtype) / slow
 
     def step(carry: _Carry) -> _Carry:
         parameters, state = rule.step(
-            form,
-            carry.parameters,
-            carry.optimizer,
-            plan.clock,
-            plan.gradient(form, carry.step),
+            form, carry.parameters, carry.memory, plan.rate, plan.gradient(form, carry.step)
         )
         t = carry.t + lasts(carry.step)
-        view = View(form, parameters, network)
-        met = jnp.asarray(False) if until is None else until(t, view, first) <= 0
+        view = record.view(parameters)
+        met = jnp.asarray(False) if until is None else until(t, view, record.first) <= 0
         return _Carry(carry.step + 1, t, parameters, state, met, all_finite(parameters))
 
     def save(carry: _Carry, goal: Array) -> tuple[_Carry, Any]:
@@ -268,45 +234,29 @@ def descend(network: Any, data: Regression, plan: DescentSettings) -> Solution:
             after = step(carry)
             t = 0.5 * (t + after.t)
             parameters = jax.tree.map(lambda a, b: 0.5 * (a + b), parameters, after.parameters)
-        view = View(form, parameters, network)
-        saved = [m.update(t, view, f) for m, f in zip(measures, fixed, strict=True)]
-        return carry, (t, view.log_excess, saved)
+        return carry, (t, record.read(t, parameters))
 
     carry = _Carry(
         jnp.asarray(0),
         jnp.zeros((), dtype),
         start,
-        rule.start(form, start, plan.clock),
+        rule.start(form, start, plan.rate),
         jnp.asarray(False),
         jnp.asarray(True),
     )
-    carry, (ts, log_excess, saved) = jax.lax.scan(save, carry, plan.saves)
+    carry, (ts, saved) = jax.lax.scan(save, carry, plan.saves)
     # The last step of all, where saves end before it.
     carry = jax.lax.while_loop(lambda c: (c.step < plan.steps) & ~c.met & c.finite, step, carry)
-    last = View(form, carry.parameters, network)
-    end = last.network
     good = Result.finished if until is None else Result.not_stopped
-    status = jnp.where(carry.met, Result.stopped, good)
-    status = jnp.where(carry.finite, status, Result.diverged).astype(jnp.int8)
-    return Solution(
-        ts=ts,
-        log_excess=log_excess,
-        optimal_loss=optimal_loss(plan.loss, form),
-        t1=carry.t,
-        log_excess1=last.log_excess,
-        network=end,
-        product=last.product if hasattr(type(end), "product") else None,
-        measures={
-            m.name: m.finish(ts, s, last, f) for m, s, f in zip(measures, saved, fixed, strict=True)
-        },
-        status=status,
-        stats={
-            "steps": carry.step,
-            "accepted": carry.step,
-            "rejected": jnp.zeros_like(carry.step),
-            "initial_log_excess": first.log_excess,
-            "discrepancy": last.discrepancy,
-            "implicit": jnp.asarray(False),
-        },
+    return record.solution(
+        ts,
+        saved,
+        carry.t,
+        carry.parameters,
         call="gradient_descent",
+        status=jnp.where(carry.met, Result.stopped, good),
+        steps=carry.step,
+        accepted=carry.step,
+        rejected=jnp.zeros_like(carry.step),
+        broken=Result.diverged,
     )

@@ -1,33 +1,29 @@
-"""Many trajectories at once, and what is kept of each.
-
-Under `vmap` an adaptive solve runs until its slowest trajectory is done, and on small networks most
-of its time goes into bookkeeping: where the formulation allows, the loop of `slots.py` does the
-same steps several times faster.
-"""
+"""Many trajectories at once, and what a sweep keeps of each."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
+from .._types import Network, State
 from ..data import Regression
 from .descent import DescentSettings, descend
 from .flow import horizon, solve
-from .formulations import Formulation, choose
-from .integrators.slots import Clock, Left, Loop, by_groups, kept
+from .formulations import choose
 from .settings import FlowSettings
-from .solution import Solution
-from .view import View
+from .solution import Record, summary
+
+SaveTimes = Callable[[Network, Regression], Array | None]  # the saved times of a trajectory
 
 
 def flows(
     networks: PyTree,
     data: Regression,
-    clock: Clock,
+    save_times: SaveTimes,
     settings: FlowSettings,
     count: Int[Array, ""],
     *,
@@ -37,20 +33,21 @@ def flows(
 
     **Arguments:**
 
-    - `networks`: a network whose leaves have a leading axis, one entry a trajectory.
+    - `networks`: a network whose leaves have a leading axis, one entry per trajectory.
     - `data`, `settings`: as in `flow.solve`.
-    - `clock`: the saved times of a trajectory, `(network, data) -> times or None`.
-    - `count`: how many of the entries are real; what lies beyond is filling and is not solved.
-    - `slots`: trajectories solved side by side.
+    - `save_times`: the saved times of a trajectory, `(network, data) -> times or None`.
+    - `count`: the number of actual trajectories; the rest is padding. Groups of padding alone are
+      skipped.
+    - `slots`: how many trajectories are solved side by side, until the slowest of them has ended.
 
-    **Returns:** arrays with a leading axis: `status` (a code of `Result`), `t_end`,
-    `log_excess_start`, `log_excess_end`, `steps`, `discrepancy`, and one entry a measure; and
-    `lockstep` (1,): slots times iterations, the steps there was room for.
+    **Returns:** arrays with a leading axis, as `summary` names them, and `lockstep` (1,), the
+    capacity in steps: the sum of the steps divided by it is the occupancy.
     """
-    form = _shared(networks, data, settings)
-    if form is None:
-        return _side_by_side(networks, data, clock, settings, count, slots)
-    return Loop(form, networks, clock, settings, count, slots).run()
+
+    def one(network: Network) -> dict[str, Array]:
+        return summary(solve(network, data, save_times(network, data), settings))
+
+    return _counted(map_in_groups(one, networks, count, slots), slots)
 
 
 def descents(
@@ -70,63 +67,56 @@ def descents(
         network, settings = eqx.combine(arrays, rest)
         return summary(descend(network, data, dataclasses.replace(settings, key=key)))
 
-    return _counted(by_groups(one, (arrays, keys), count, slots), slots)
-
-
-def probe(
-    network: Any, data: Regression, clock: Clock, settings: FlowSettings
-) -> tuple[dict[str, Array], PyTree]:
-    """What `flows` would keep of this trajectory, without solving it, and its state: for shapes."""
-    form = choose(settings.formulation, network, data, settings.loss)
-    y, measures = form.start(network), settings.measures
-    ts, t1, _ = horizon(form.fastest_rate(y), clock(network, data), data.X.dtype)
-    view = View(form, y, network)
-    none = jnp.zeros((), jnp.int32)
-    saved = [
-        jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf, (*ts.shape, *leaf.shape)),
-            measure.update(t1, view, measure.start(view)),
-        )
-        for measure in measures
-    ]
-    left = Left(t1, y, none, none, none)
-    return kept(form, measures, network, y, ts, left, saved), y
-
-
-def _shared(networks: PyTree, data: Regression, settings: FlowSettings) -> Formulation | None:
-    """The formulation, if it holds nothing of a single network and an explicit solver serves."""
-    first: Any = jax.tree.map(lambda leaf: leaf[0], networks)
-    form = choose(settings.formulation, first, data, settings.loss)
-    explicit = isinstance(settings.solver, diffrax.AbstractERK)
-    tableau: Any = getattr(settings.solver, "tableau", None)
-    return form if form.side_by_side and explicit and tableau.b_error is not None else None
-
-
-def summary(solution: Solution) -> dict[str, Array]:
-    """What is kept of a trajectory that was solved alone."""
-    return {
-        "status": solution.status,
-        "t_end": solution.t1,
-        "log_excess_start": solution.stats["initial_log_excess"],
-        "log_excess_end": solution.log_excess1,
-        "steps": solution.stats["steps"].astype(jnp.int32),
-        "discrepancy": solution.stats["discrepancy"],
-        "implicit": solution.stats["implicit"].astype(jnp.int8),
-        **solution.measures,
-    }
-
-
-def _side_by_side(
-    networks: PyTree, data: Regression, clock: Clock, settings: FlowSettings, count: Any, slots: int
-) -> dict[str, Array]:
-    """Under vmap, `slots` at a time: for formulations and solvers that the loop does not know."""
-
-    def one(network: Any) -> dict[str, Array]:
-        return summary(solve(network, data, clock(network, data), settings))
-
-    return _counted(by_groups(one, networks, count, slots), slots)
+    return _counted(map_in_groups(one, (arrays, keys), count, slots), slots)
 
 
 def _counted(out: dict[str, Array], slots: int) -> dict[str, Array]:
     longest = jnp.max(out["steps"].reshape(-1, slots), axis=1)
     return {**out, "lockstep": slots * jnp.sum(longest, keepdims=True)}
+
+
+def probe(
+    network: Network, data: Regression, save_times: SaveTimes, settings: FlowSettings
+) -> tuple[dict[str, Array], State]:
+    """What `flows` would keep of this trajectory, without solving it, and its state: for shapes."""
+    form = choose(settings.formulation, network, data, settings.loss)
+    y = form.start(network)
+    ts, t1, _ = horizon(form.fastest_rate(y), save_times(network, data), data.X.dtype)
+    record = Record(form, network, y, settings.measures, settings.loss)
+    saved = jax.tree.map(
+        lambda leaf: jnp.broadcast_to(leaf, (*ts.shape, *leaf.shape)), record.read(t1, y)
+    )
+    none = jnp.zeros((), jnp.int32)
+    solution = record.solution(
+        ts, saved, t1, y, call="", status=none, steps=none, accepted=none, rejected=none
+    )
+    return summary(solution), y
+
+
+def map_in_groups(one: Callable[[Any], Any], xs: PyTree[Array], count: Any, slots: int) -> PyTree:
+    """`vmap(one)(xs)`, `slots` at a time, for the first `count` of a multiple of `slots`."""
+
+    @jax.jit  # traced once, for its shapes and for the loop
+    def part(i: Any) -> PyTree:
+        some = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i * slots, slots), xs)
+        if slots > 1:
+            return jax.vmap(one)(some)
+        # Batched linear algebra has a price even for a batch of one.
+        alone = one(jax.tree.map(lambda x: x[0], some))
+        return jax.tree.map(lambda x: x[None], alone)
+
+    total = len(jax.tree.leaves(xs)[0])
+    out = jax.tree.map(
+        lambda leaf: jnp.zeros((total, *leaf.shape[1:]), leaf.dtype),
+        jax.eval_shape(part, jnp.zeros((), jnp.int32)),
+    )
+
+    def body(i: Any, out: PyTree) -> PyTree:
+        return jax.tree.map(
+            lambda buffer, value: jax.lax.dynamic_update_slice_in_dim(buffer, value, i * slots, 0),
+            out,
+            part(i),
+        )
+
+    groups = jnp.asarray((count + slots - 1) // slots, jnp.int32)
+    return jax.lax.fori_loop(jnp.zeros((), jnp.int32), groups, body, out)

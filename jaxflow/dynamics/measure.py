@@ -1,6 +1,5 @@
-"""What is read off along the way. One object serves a single flow and a sweep of millions."""
+"""A quantity that is read off a trajectory. One object serves a single flow and a sweep."""
 
-import abc
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -11,17 +10,18 @@ from .view import View
 
 
 class Measure(eqx.Module):
-    """A quantity of a trajectory.
+    """A quantity of a trajectory, written for one trajectory: `vmap` stays outside.
 
-    `fixed = start(first)` once at t = 0; `update(t, view, fixed)` at every saved time;
-    `finish(ts, saved, last, fixed)` once at the end gives the value, an array with dimensions
-    `dims`. The dimension "time" is that of the saved times. Written for one trajectory.
+    `fixed = start(first)` is computed once, at time 0. What `update(t, view, fixed)` returns is
+    saved at every saved time, and `finish(ts, saved, last, fixed)` makes the value of it, an array
+    with dimensions `dims`; unless it is overridden, the value is what was saved. The dimension
+    "time" is that of the saved times.
     """
 
-    name: eqx.AbstractClassVar[str]
+    name: eqx.AbstractVar[str]
     dims: ClassVar[tuple[str, ...]] = ()
-    # Whether it is the same for networks that differ by a rotation of inputs and hidden units: a
-    # sweep whose measures all are makes no array of the size of D, however wide the network.
+    # True if the measure is invariant under rotations of inputs and hidden units. If all measures
+    # of a sweep are, it works in r (the rank of the data) dimensions instead of D.
     rotation_free: ClassVar[bool] = False
 
     def start(self, first: View) -> PyTree:
@@ -29,12 +29,14 @@ class Measure(eqx.Module):
         return None
 
     def update(self, t: Float[Array, ""], view: View, fixed: PyTree) -> PyTree:
-        """What to keep of a saved time."""
+        """What to save at a saved time."""
         return None
 
-    @abc.abstractmethod
     def finish(self, ts: Float[Array, " time"], saved: PyTree, last: View, fixed: PyTree) -> Array:
         """The value, from what was saved at all times `ts` and the view at the end."""
+        if saved is None:
+            raise NotImplementedError(f"{type(self).__name__} has neither `update` nor `finish`.")
+        return saved
 
 
 def named(measures: Sequence[Measure]) -> tuple[Measure, ...]:

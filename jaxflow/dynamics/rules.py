@@ -1,4 +1,4 @@
-"""How a step of a discrete dynamics is made. One signature: descent, and what models it."""
+"""The rules by which `gradient_descent` makes a step: an optimizer, and three models of descent."""
 
 import abc
 import functools
@@ -22,11 +22,11 @@ from .formulations import Parameters
 
 
 class Rule(eqx.Module):
-    """One step, `(parameters, state) -> (parameters, state)`, that takes `rate` of time."""
+    """A rule makes steps, each of which takes the time `rate`, and may carry a state along."""
 
     @abc.abstractmethod
     def start(self, form: Parameters, parameters: PyTree[Array], rate: Any) -> PyTree:
-        """What is remembered from step to step, before the first."""
+        """The initial state that steps carry."""
 
     @abc.abstractmethod
     def step(
@@ -37,11 +37,14 @@ class Rule(eqx.Module):
         rate: Float[Array, ""],
         gradient: Callable[[PyTree[Array]], PyTree[Array]],
     ) -> tuple[PyTree[Array], PyTree]:
-        """The next; `gradient` is that of the step's batch, `form.excess` the whole loss."""
+        """The parameters and the state after a step.
+
+        `gradient` is that of the loss of this step's batch; `form.excess` is the whole loss.
+        """
 
 
 class Descent(Rule):
-    """An Optax transformation, which knows its own rate."""
+    """Descent by an Optax transformation, which knows its own learning rate."""
 
     transform: optax.GradientTransformation
 
@@ -55,19 +58,19 @@ class Descent(Rule):
         return eqx.apply_updates(parameters, updates), state
 
 
-def in_a_row(
+def flattened(
     form: Parameters, parameters: PyTree[Array]
 ) -> tuple[Callable[[Array], Array], Float[Array, " P"], Callable[[Array], PyTree[Array]]]:
-    """The excess loss as a function of a vector, the parameters as one, and the way back."""
+    """The excess loss of a flat vector of parameters, the parameters as such, and the way back."""
     flat, unravel = jax.flatten_util.ravel_pytree(parameters)
     return lambda x: form.excess(unravel(x)), flat, unravel
 
 
 class Curved(Rule):
-    """A rule that follows the leading eigenvectors of the Hessian, the last ones remembered.
+    """A rule that follows the leading eigenvectors of the Hessian H from step to step.
 
-    **Attributes:** `unstable`, how many eigenvalues may reach 2 / eta; `iterations` of LOBPCG a
-    step, started at the last eigenvectors and one guard direction.
+    **Attributes:** `unstable`, how many eigenvalues may reach 2 / eta, with eta the learning rate;
+    `iterations`, of LOBPCG per step, which starts at the last eigenvectors and one direction more.
     """
 
     unstable: int = eqx.field(default=1, static=True)
@@ -78,7 +81,7 @@ class Curved(Rule):
             raise ValueError("unstable and iterations must be at least 1.")
 
     def start(self, form: Parameters, parameters: PyTree[Array], rate: Any) -> PyTree:
-        loss, flat, _ = in_a_row(form, parameters)
+        loss, flat, _ = flattened(form, parameters)
         columns = min(self.unstable + 1, flat.size)
         start = starting_directions(flat.size, columns, flat.dtype)
         return leading_eigenpairs(functools.partial(product, loss, flat), start).vectors
@@ -94,11 +97,11 @@ class Curved(Rule):
 
 
 class Edge(eqx.Module):
-    """The loss near a point, as far as the edge of stability depends on it.
+    """The derivatives of the loss at a point on which the edge of stability depends.
 
     **Attributes:** the `gradient` (P,); `values` (k,) and vectors U (P, k), the leading eigenpairs
     of the Hessian H; `third` (k, k, P), the gradients of `u_i^T H u_j` with U fixed, those of the
-    eigenvalues among them; `memory`, what the next step's eigenvectors are looked for from.
+    eigenvalues among them; `memory`, from which the next search for eigenvectors starts.
     """
 
     gradient: Float[Array, " P"]
@@ -108,28 +111,32 @@ class Edge(eqx.Module):
     memory: Float[Array, "P c"]
 
     def damp(self, v: Float[Array, "... P"], dt: Float[Array, ""]) -> Float[Array, "... P"]:
-        """v with its parts along U times `min(1, 1 / (S dt))`: no step of v overshoots there."""
+        """v with its part along each column of U times `min(1, 1 / (S dt))`, S its eigenvalue.
+
+        A step of size dt along the result does not overshoot the minimum along U.
+        """
         excess = 1 - 1 / jnp.maximum(dt * self.values, 1)
         return v - (v @ self.vectors) @ (self.vectors * excess[None]).T
 
 
 class CentralFlow(Curved):
-    r"""The flow that the averages of descent's oscillations follow; with `rate` eta,
+    r"""The central flow: it follows the average of descent's oscillations. With learning rate eta,
 
         `theta' = -(grad L + 1/2 grad <H, Sigma>)`,
 
-    Sigma >= 0 the covariance of the oscillation, in the span of the eigenvectors of H with
-    eigenvalue 2 / eta, the least that keeps `H <= 2 / eta`. By Euler's method in steps of
-    `eta / substeps`, along U no longer than to the minimum there; each of them solves, for
-    `Sigma = U X U^T` and A = `2 / eta - U^T H U` after it,
+    where H is the Hessian, and Sigma >= 0 the covariance of the oscillation: the least one, in the
+    span of the eigenvectors U of H with eigenvalue 2 / eta, that keeps `H <= 2 / eta`. Euler steps
+    of size `eta / substeps` are made, along U no longer than to the minimum there. Each of them
+    solves, for `Sigma = U X U^T` and A = `2 / eta - U^T H U` after the step,
 
         `X >= 0,  A(X) >= 0,  <X, A(X)> = 0`.
 
     With one eigenvalue S, `X = 2 max(0, <-grad L, grad S> + (S - 2/eta) / dt) / ||grad S||^2`.
-    Time is flow time, as of the descent that it models. One substep is nearest to descent: across U
-    the step is descent's own, with the same error of first order; many tend to the flow.
+    Time is flow time, as for the descent that it models. One substep is nearest to descent: across
+    U the step is descent's own, with the same error of first order. Many substeps tend to the flow.
 
-    **Arguments:** `unstable`, `iterations` as in `Curved`; `substeps` a step of descent.
+    **Arguments:** `unstable` (default 1), how many eigenvalues may reach 2 / eta; `iterations` of
+    LOBPCG per substep (default 3); `substeps` per step of descent (default 1).
 
     **Source:** Cohen, Damian, Talwalkar, Kolter, Lee (ICLR 2025), section 3.
     """
@@ -143,7 +150,7 @@ class CentralFlow(Curved):
     def step(
         self, form: Parameters, parameters: Any, state: PyTree, rate: Any, gradient: Any
     ) -> tuple[PyTree[Array], PyTree]:
-        loss, flat, unravel = in_a_row(form, parameters)
+        loss, flat, unravel = flattened(form, parameters)
         dt = rate / self.substeps
 
         def substep(_: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -196,13 +203,15 @@ def covariance(
 class ConstrainedTrajectory(Curved):
     r"""Descent projected onto `{S <= 2 / eta, <grad L, u> = 0}`, u the leading eigenvector.
 
-    A step of descent and a few linearized projections,
+    Each step is one of descent and then a few linearized projections,
 
         `- max(0, S - 2/eta) grad S_perp / ||grad S_perp||^2 - u <u, grad L> / S`,
 
-    grad S_perp without its part along u.
+    where S is the leading eigenvalue of the Hessian, and grad S_perp its gradient without the part
+    along u.
 
-    **Arguments:** `iterations` as in `Curved`; `projections` a step.
+    **Arguments:** `iterations` of LOBPCG per projection (default 3); `projections` per step
+    (default 3).
 
     **Source:** Damian, Nichani, Lee (ICLR 2023), definition 3 and appendix; the projections are
     those of the authors' code.
@@ -217,7 +226,7 @@ class ConstrainedTrajectory(Curved):
     def step(
         self, form: Parameters, parameters: Any, state: PyTree, rate: Any, gradient: Any
     ) -> tuple[PyTree[Array], PyTree]:
-        loss, flat, unravel = in_a_row(form, parameters)
+        loss, flat, unravel = flattened(form, parameters)
         start = flat - rate * jax.grad(loss)(flat)
         flat, state = self.project(loss, start, state, rate)
         return unravel(flat), state
@@ -225,7 +234,7 @@ class ConstrainedTrajectory(Curved):
     def project(
         self, loss: Callable[[Array], Array], x: Array, memory: Array, rate: Any
     ) -> tuple[Array, Array]:
-        """The projection of weights x, with the eigenvectors there."""
+        """The projection of the weights x, and the eigenvectors there."""
 
         def once(_: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
             x, memory = carry
@@ -243,7 +252,7 @@ class ConstrainedTrajectory(Curved):
 
 
 def across(edge: Edge) -> Float[Array, " P"]:
-    """grad S without its part along the leading eigenvector."""
+    """grad S without its part along the leading eigenvector u; S is the leading eigenvalue."""
     u, slope = edge.vectors[:, 0], edge.third[0, 0]
     return slope - u * (u @ slope)
 
@@ -257,21 +266,21 @@ class PredictedDynamics(ConstrainedTrajectory):
         `v <- v - eta (H v + u x y + x^2 / 2 grad S_perp) + p`;
 
     to first order `p = eta delta^2 / 2 grad S_perp`,
-    `delta^2 = 2 <-grad L, grad S> / ||grad S_perp||^2`, while theta_+ is on the constraint. To be
-    started where S first reaches 2 / eta: theta_+ is then the projection of the start.
+    `delta^2 = 2 <-grad L, grad S> / ||grad S_perp||^2`, while theta_+ is on the constraint. Start
+    it where S first reaches 2 / eta: theta_+ begins at the projection of that point.
 
     **Source:** Damian, Nichani, Lee (ICLR 2023), equations 5 and 6; as in the authors' code.
     """
 
     def start(self, form: Parameters, parameters: PyTree[Array], rate: Any) -> PyTree:
         memory = super().start(form, parameters, rate)
-        loss, flat, _ = in_a_row(form, parameters)
+        loss, flat, _ = flattened(form, parameters)
         return self.project(loss, flat, memory, rate)
 
     def step(
         self, form: Parameters, parameters: Any, state: PyTree, rate: Any, gradient: Any
     ) -> tuple[PyTree[Array], PyTree]:
-        loss, flat, unravel = in_a_row(form, parameters)
+        loss, flat, unravel = flattened(form, parameters)
         at, memory = state
         edge = self.look(loss, at, memory)
         u, slope, v = edge.vectors[:, 0], across(edge), flat - at

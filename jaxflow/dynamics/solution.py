@@ -1,14 +1,21 @@
-"""What a trajectory comes back as."""
+"""What a trajectory comes back as, and the one place where it is put together."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
+from .._types import Network, State, Time
+from ..networks.losses import SquaredLoss
+from .formulations import Formulation
+from .formulations.base import all_finite
+from .measure import Measure
 from .status import Result, explained, failed
+from .view import View
 
 
 class Solution(eqx.Module):
@@ -38,12 +45,12 @@ class Solution(eqx.Module):
     optimal_loss: Float[Array, ""]
     t1: Float[Array, ""]
     log_excess1: Float[Array, ""]
-    network: Any
+    network: Network
     product: Float[Array, "D m"] | None
     measures: dict[str, Any]
     status: Int[Array, ""]
     stats: dict[str, Array]
-    call: str = eqx.field(static=True)  # what was called, for messages
+    call: str = eqx.field(static=True)  # the function that was called, for messages
 
     @property
     def result(self) -> Any:
@@ -70,3 +77,118 @@ class Solution(eqx.Module):
             many = "" if codes.ndim == 0 else f"{bad.size} of {codes.size} trajectories failed. "
             raise RuntimeError(many + most)
         return self
+
+    def __repr__(self) -> str:
+        result: Any = self.result if eqx.is_array(self.status) else None
+        if not isinstance(result, Result):
+            return f"Solution(trajectories of shape {jnp.shape(self.status)})"
+        return (
+            f"Solution({result.name} at t = {float(self.t1):.6g} after "
+            f"{int(self.stats['steps'])} steps: log(L - L*) = {float(self.log_excess1):.6g}, "
+            f"L* = {float(self.optimal_loss):.6g}; {len(self.ts)} saved times"
+            + "".join(f", {name}" for name in self.measures)
+            + ")"
+        )
+
+
+class Record:
+    """Reads measures off one trajectory, and puts its `Solution` together at the end.
+
+    Flow, descent and the loop of sweeps share it. It holds the trajectory's first moment.
+    """
+
+    def __init__(
+        self,
+        form: Formulation,
+        network: Network,
+        state: State,
+        measures: Sequence[Measure],
+        loss: Any,
+    ):
+        self.form, self.network, self.measures, self.loss = form, network, measures, loss
+        self.first = self.view(state)
+        self.fixed = [measure.start(self.first) for measure in measures]
+
+    def view(self, state: State) -> View:
+        """The trajectory at one moment."""
+        return View(self.form, state, self.network)
+
+    def read(self, t: Time, state: State) -> tuple[Array, list[PyTree]]:
+        """What is saved of one moment: `log(L - L*)`, and what each measure wants."""
+        view = self.view(state)
+        saved = [m.update(t, view, f) for m, f in zip(self.measures, self.fixed, strict=True)]
+        return view.log_excess, saved
+
+    def solution(
+        self,
+        ts: Float[Array, " times"],
+        saved: Any,
+        t1: Float[Array, ""],
+        state: State,
+        *,
+        call: str,
+        status: Array,
+        steps: Array,
+        accepted: Array,
+        rejected: Array,
+        beyond: Array | None = None,
+        broken: Result = Result.not_finite,
+        implicit: bool = False,
+    ) -> Solution:
+        """The solution, from what `read` gave at `ts` and the state at the end, t1.
+
+        `beyond` marks the saved times that were not reached: there the final values hold. `broken`
+        is the status of a state that is not finite.
+        """
+        last = self.view(state)
+        log_excess1, saved1 = self.read(t1, state)
+        if beyond is not None:
+            ts, saved = jax.tree.map(
+                lambda v, end: jnp.where(beyond.reshape(-1, *[1] * end.ndim), end[None], v),
+                (ts, saved),
+                (t1, (log_excess1, saved1)),
+            )
+        log_excess, values = saved
+        parts = zip(self.measures, values, self.fixed, strict=True)
+        end = last.network
+        return Solution(
+            ts=ts,
+            log_excess=log_excess,
+            optimal_loss=optimal_loss(self.loss, self.form),
+            t1=t1,
+            log_excess1=log_excess1,
+            network=end,
+            product=last.product if hasattr(type(end), "product") else None,
+            measures={m.name: m.finish(ts, value, last, fixed) for m, value, fixed in parts},
+            status=jnp.where(all_finite(state), status, broken).astype(jnp.int8),
+            stats={
+                "steps": steps,
+                "accepted": accepted,
+                "rejected": rejected,
+                "initial_log_excess": self.first.log_excess,
+                "discrepancy": last.discrepancy,
+                "implicit": jnp.asarray(implicit),
+            },
+            call=call,
+        )
+
+
+def summary(solution: Solution) -> dict[str, Array]:
+    """What a sweep keeps of a trajectory."""
+    return {
+        "status": solution.status,
+        "t_end": solution.t1,
+        "log_excess_start": solution.stats["initial_log_excess"],
+        "log_excess_end": solution.log_excess1,
+        "steps": solution.stats["steps"].astype(jnp.int32),
+        "discrepancy": solution.stats["discrepancy"],
+        "implicit": solution.stats["implicit"].astype(jnp.int8),
+        **solution.measures,
+    }
+
+
+def optimal_loss(loss: Any, form: Formulation) -> Float[Array, ""]:
+    """What the excess loss is counted from: L*, in the loss's own units."""
+    if isinstance(loss, SquaredLoss):
+        return loss(getattr(form, "goal", form.data.best_fit), form.data.Y)
+    return jnp.asarray(getattr(loss, "optimum", 0), form.data.X.dtype)

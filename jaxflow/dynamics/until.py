@@ -1,4 +1,4 @@
-"""When to stop: rules `rule(t, view, first) -> value`, met where the value falls to zero."""
+"""Stopping rules: a rule `rule(t, view, first) -> value` is met where its value falls to zero."""
 
 import math
 from typing import Any, ClassVar
@@ -13,12 +13,12 @@ from .view import View
 class Until(eqx.Module):
     """A stopping rule: positive until it is met. `first` is the view at time 0."""
 
-    # Whether it is the same for networks that differ by a rotation of inputs and hidden units.
+    # Whether the rule is invariant under rotations of inputs and hidden units.
     rotation_free: ClassVar[bool] = False
 
     @property
     def decay(self) -> float | Float[Array, ""] | None:
-        """`log(excess(0) / excess)` where it is met, if that is known beforehand."""
+        """`log(excess(0) / excess)` where the rule is met, if that is known beforehand."""
         return None
 
     def __call__(self, t: Any, view: View, first: View) -> Float[Array, ""]:

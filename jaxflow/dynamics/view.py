@@ -1,4 +1,4 @@
-"""One moment of one trajectory, as measures and stopping rules see it."""
+"""One moment of one trajectory: what measures and stopping rules are given."""
 
 from typing import Any
 
@@ -10,7 +10,10 @@ from .formulations import Formulation
 
 
 class View(eqx.Module):
-    """A state together with what it takes to read it. Everything is computed when asked for."""
+    """One moment of a trajectory. Every quantity is computed when it is asked for.
+
+    **Attributes:** the `formulation`, the `state` in its coordinates, and the `initial` network.
+    """
 
     formulation: Formulation
     state: Any
@@ -38,7 +41,7 @@ class View(eqx.Module):
 
     @property
     def log_speed(self) -> Float[Array, ""]:
-        """`log ||grad L||_F`, by all trainable parameters."""
+        """`log ||grad L||_F`, over all trainable parameters."""
         return self.formulation.log_speed(self.state)
 
     @property
@@ -58,5 +61,5 @@ class View(eqx.Module):
 
     @property
     def discrepancy(self) -> Float[Array, ""]:
-        """Distance between redundant coordinates, relative to the targets."""
+        """How far the residual and the weights disagree, relative to the targets."""
         return self.formulation.discrepancy(self.state)

@@ -1,6 +1,7 @@
-"""What is read off a trajectory: one object serves a single flow and a sweep of millions."""
+"""Measures: quantities of a trajectory. The same object serves a single flow and a sweep."""
 
 from ..dynamics.measure import Measure as Measure
+from .functions import along as along, at_end as at_end
 from .kernels import (
     KernelMovement as KernelMovement,
     Sharpness as Sharpness,

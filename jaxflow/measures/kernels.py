@@ -34,9 +34,6 @@ class Sharpness(Measure):
     def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
         return sharpness(view.network, view.data)
 
-    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
-        return saved
-
 
 class SingularValues(Measure):
     """The singular values of the product on the data's span, decreasing, at every saved time."""
@@ -47,6 +44,3 @@ class SingularValues(Measure):
 
     def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
         return jnp.linalg.svdvals(view.data.right.T @ view.product)
-
-    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
-        return saved

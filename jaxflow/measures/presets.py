@@ -1,4 +1,4 @@
-"""The measures that a width sweep records unless told otherwise."""
+"""Default measures of sweeps."""
 
 from ..dynamics.measure import Measure
 from .rates import BoundRate, LeastDecay, Level, MeasuredRate, RateSlack
@@ -6,7 +6,7 @@ from .states import ImbalanceDrift, InSpanDistance, LogExcess, OffSpanDistance, 
 
 
 def standard() -> tuple[Measure, ...]:
-    """What a sweep of two-layer linear networks reads off unless told otherwise."""
+    """The default measures of a sweep of two-layer linear networks."""
     return (
         Level(),
         BoundRate(),
@@ -20,5 +20,5 @@ def standard() -> tuple[Measure, ...]:
 
 
 def curves() -> tuple[Measure, ...]:
-    """The loss at all saved times, and the times: 16 bytes a save and trajectory."""
+    """The saved times and the log excess loss at them: 16 bytes per saved time and trajectory."""
     return Times(), LogExcess()

@@ -1,4 +1,4 @@
-"""Measures of rates: how fast a trajectory decays, beside what a bound promises."""
+"""Measures of rates: how fast the loss of a trajectory decays, and what a bound promises."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -29,11 +29,11 @@ Bound = Callable[[Any, Regression], Array]
 
 
 class BoundTimes(eqx.Module):
-    r"""Times on the clock of a rate bound, `rate t`, of each trajectory's own.
+    r"""Saved times of each trajectory's own, in units of what a rate bound promises for it.
 
-    0 and logarithmically spaced times up to the one by which the bound promises
-    `L - L* <= ratio (L(0) - L*)`: a trajectory that has not got there has broken the bound. Where
-    the bound promises nothing (rate = 0) the end is `fallback` times `log(1/ratio)`.
+    They are 0 and logarithmically spaced times up to the one by which the bound promises
+    `L - L* <= ratio (L(0) - L*)`: a trajectory that is not there by then violates the bound. Where
+    the bound promises nothing (rate = 0), the last time is `fallback` times `log(1/ratio)`.
     """
 
     rotation_free: ClassVar[bool] = True
@@ -110,9 +110,6 @@ class InstantaneousRate(Measure):
 
     def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
         return instantaneous_rate(view.network, view.data, residual=view.residual)
-
-    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
-        return saved
 
 
 class _Promised(Measure):
@@ -191,5 +188,5 @@ def roundoff(log_excess: Any) -> Any:
 
 
 def decay(bound: Bound) -> tuple[Measure, ...]:
-    """What it takes to hold trajectories of any network against `exp(-rate t)`."""
+    """The measures that compare trajectories of any network with `exp(-rate t)`."""
     return BoundRate(bound), MeasuredRate(), RateSlack(bound), LeastDecay(bound)

@@ -24,9 +24,6 @@ class LogExcess(Measure):
     def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
         return view.log_excess
 
-    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
-        return saved
-
 
 class Times(Measure):
     """The saved times themselves, which may differ from trajectory to trajectory."""
@@ -48,9 +45,6 @@ class Product(Measure):
     def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
         return view.product
 
-    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
-        return saved
-
 
 class FinalProduct(Measure):
     """The end-to-end predictor `Theta` (D, m) at the end, from the residual."""
@@ -63,7 +57,7 @@ class FinalProduct(Measure):
 
 
 class Predictions(Measure):
-    """What the network says at chosen points (k, D), at the end: shape (k, m)."""
+    """The predictions of the network at chosen points (k, D), at the end: shape (k, m)."""
 
     name: ClassVar[str] = "predictions"
     dims: ClassVar[tuple[str, ...]] = ("point", "output")
@@ -102,8 +96,8 @@ class InSpanDistance(Measure):
 class ImbalanceDrift(Measure):
     r"""Change of the conserved imbalance at the end; `along=True`: the largest at any saved time.
 
-    `||Lambda(t) - Lambda(0)||_F / (||U1(0)||_F^2 + ||V(0)||_F^2)`. An (h, h) matrix a saved time:
-    at the end alone it costs nothing beside the solve.
+    `||Lambda(t) - Lambda(0)||_F / (||U1(0)||_F^2 + ||V(0)||_F^2)`. Each saved time takes an (h, h)
+    matrix; at the end alone the measure costs nothing beside the solve.
     """
 
     name: ClassVar[str] = "imbalance_drift"

@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 
 from ..data import Regression
 from ..dynamics.descent import DescentSettings
-from ..dynamics.integrators.slots import by_groups
+from ..dynamics.ensemble import map_in_groups
 from ..dynamics.settings import as_arrays
 from ..networks import compress
 from ..networks.init import Initialization
@@ -163,7 +163,7 @@ def draw_first(drawing: Drawing, data: Regression, rows: Rows, count: Any) -> Py
         drawn = eqx.filter_eval_shape(lambda: law(key, data, **dict(drawing.arguments)))
         most = DRAW_BYTES // size(drawn)
     side_by_side = math.gcd(total, 2 ** int(np.log2(np.clip(most, 1, 32))))
-    return by_groups(one, arrays, count, side_by_side)
+    return map_in_groups(one, arrays, count, side_by_side)
 
 
 def size(tree: PyTree) -> int:

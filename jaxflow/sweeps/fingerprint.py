@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from ..dynamics.measure import Measure
 from ..machine.versions import versions
 from .plan import Sweep
 
@@ -32,7 +33,7 @@ def fingerprint(sweep: Sweep, chunk: int, block: int) -> dict[str, Any]:
         "data": digest({str(k): (d.X, d.Y, d.rank) for k, d in sets.items()}),
         "law": text(sweep.init),
         "times": text(sweep.t1 if sweep.ts is None else sweep.ts),
-        "measures": [text(measure) for measure in sweep.measures],
+        "measures": [measure(each) for each in sweep.measures],
         **{name: text(value) for name, value in options.items()},
         **({} if sweep.descent is None else {"descent": descent(sweep)}),
         "backend": jax.default_backend(),
@@ -45,12 +46,23 @@ def descent(sweep: Sweep) -> dict[str, Any]:
     arguments = sweep.descent or {}
     given = [*arguments.items(), *(("optimizer", v) for v in sweep.axes.get("optimizer", ()))]
     for name, value in given:
-        if "<lambda>" in repr(value) or "<locals>" in repr(value):
-            raise ValueError(
-                f"A store cannot tell this {name} from another: give a function at the top of a "
-                "module, functools.partial of one, or an Equinox module."
-            )
+        _identified(name, repr(value))
     return {name: text(value) for name, value in arguments.items()}
+
+
+def measure(measure: Measure) -> Any:
+    """A measure as text; `ValueError` for a function that its name does not identify."""
+    leaves = jax.tree.leaves(measure)
+    _identified(f"measure {measure.name!r}", *[getattr(f, "__qualname__", "") for f in leaves])
+    return text(measure)
+
+
+def _identified(name: str, *shown: str) -> None:
+    if any("<lambda>" in part or "<locals>" in part for part in shown):
+        raise ValueError(
+            f"A store cannot tell this {name} from another: give a function at the top of a "
+            "module, functools.partial of one, or an Equinox module."
+        )
 
 
 def text(tree: Any) -> Any:

@@ -17,8 +17,7 @@ from jaxtyping import PRNGKeyArray
 from ..data import Regression
 from ..dynamics.descent import DescentSettings, descent_settings
 from ..dynamics.measure import Measure
-from ..dynamics.settings import FlowSettings, flow_settings, times
-from ..dynamics.until import Until
+from ..dynamics.settings import FlowSettings, flow_settings, keywords, takes, times
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +90,7 @@ class Sweep:
     trajectory could use.
     """
 
+    @takes(flow_settings, without=["adjoint"])
     def __init__(
         self,
         data: Regression | Mapping[str, Regression],
@@ -102,17 +102,11 @@ class Sweep:
         key: PRNGKeyArray | None = None,
         ts: Any = None,
         t1: float | None = None,
-        until: Until | None = None,
         descent: Mapping[str, Any] | None = None,
-        measures: Sequence[Measure] = (),
-        loss: Any = None,
-        formulation: str = "auto",
-        solver: Any = None,
-        rtol: float | None = None,
-        max_steps: int = 1_000_000,
         chunk: int | None = None,
         block: int | None = None,
         compress: bool = True,
+        **settings: Any,
     ):
         axes = dict(over or {})
         if widths is not None:
@@ -132,13 +126,13 @@ class Sweep:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
         self.descent = None if descent is None else dict(descent)
         if self.descent is not None:
-            flows = {"ts": ts, "t1": t1, "solver": solver, "rtol": rtol}
+            flows = {"ts": ts, "t1": t1} | {n: settings.get(n) for n in ("solver", "rtol")}
             given = [name for name, value in flows.items() if value is not None]
-            if formulation != "auto" or given:
+            if settings.get("formulation", "auto") != "auto" or given:
                 name = given[0] if given else "formulation"
                 raise ValueError(f"{name} is about the flow: a sweep of descent takes none.")
             _check(self.descent, self.axes)
-        elif ts is None and t1 is None and until is None:
+        elif ts is None and t1 is None and settings.get("until") is None:
             raise ValueError("Say how far to train: give ts, t1 or until.")
         if ts is not None and t1 is not None:
             raise ValueError("Give ts or t1, not both: the flow ends at the last of ts.")
@@ -146,14 +140,11 @@ class Sweep:
         self.key = jr.key(0) if key is None else key
         self.ts, self.t1 = ts if ts is None or callable(ts) else np.asarray(ts, float), t1
         self.options: dict[str, Any] = {
-            "until": until,
-            "measures": tuple(measures),
-            "loss": loss,
-            "formulation": formulation,
-            "solver": solver,
-            "rtol": rtol,
-            "max_steps": max_steps,
+            name: settings.get(name, p.default)
+            for name, p in keywords(flow_settings).items()
+            if name != "adjoint"
         }
+        self.options["measures"] = tuple(self.options["measures"])
         self.chunk, self.block, self.compress = chunk, block, compress
         self.cells = list(self._cells())
         for cell in self.cells:  # errors now, not in the middle of the night
@@ -309,7 +300,7 @@ def _text(value: Any) -> str:
 
 
 def _check(descent: dict[str, Any], axes: Mapping[str, Any]) -> None:
-    known = inspect.signature(descent_settings).parameters.keys() - {"data", "dt"}
+    known = keywords(descent_settings).keys() - {"dt"}
     for name in descent:
         if name in ("until", "measures", "loss", "key"):
             raise ValueError(f"Give {name} to the sweep, not inside descent.")

@@ -16,10 +16,11 @@ from jaxtyping import PyTree
 
 from ..data import Regression
 from ..dynamics.descent import descend
-from ..dynamics.ensemble import descents, flows, probe, summary
-from ..dynamics.integrators.choose_solver import decided, last
+from ..dynamics.ensemble import descents, flows, probe
+from ..dynamics.integrators.choose_solver import choose_solver, last
 from ..dynamics.integrators.implicit import Implicit
 from ..dynamics.settings import FlowSettings, as_arrays, log_spaced
+from ..dynamics.solution import summary
 from ..networks.losses import SquaredLoss
 from .drawing import Drawing, Group, Rows, draw_first, draw_one, drawn_data, groups, size, take
 from .plan import Cell, Sweep
@@ -182,7 +183,7 @@ def choose_by_sample(
     arrays = jax.tree.map(np.asarray, networks)
     sample = [jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), arrays) for i in picked]
     end = times.t1 if times.ts is None else None if callable(times.ts) else last(times.ts)
-    return decided(settings, sample, data, end)
+    return choose_solver(settings, sample, data, end)
 
 
 def implicit_slots(networks: PyTree, slots: int) -> int:

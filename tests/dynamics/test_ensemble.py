@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import jaxflow as jf
-from jaxflow.dynamics.ensemble import flows, summary
+from jaxflow.dynamics.ensemble import flows
 from jaxflow.dynamics.flow import solve
-from jaxflow.dynamics.integrators.crossing import Root
 from jaxflow.dynamics.settings import flow_settings
+from jaxflow.dynamics.solution import summary
 from jaxflow.networks import compress
 
 DATA = jf.data.gaussian(jr.key(3), 5, 12, 2)
@@ -29,7 +29,7 @@ MEASURES = (
 )
 
 
-def networks(count=13, width=30, scale=1.0, data=DATA):
+def networks(count=16, width=30, scale=1.0, data=DATA):
     law = jf.init.Gaussian()
     drawn = jax.vmap(lambda key: compress(law(key, data, width=width), data))(
         jr.split(jr.key(1), count)
@@ -58,9 +58,7 @@ def count_of(nets):
     return jnp.asarray(len(nets.V), jnp.int32)
 
 
-@pytest.mark.parametrize(
-    "solver", [diffrax.Tsit5(), diffrax.Dopri5(), diffrax.Dopri8(), diffrax.Bosh3()]
-)
+@pytest.mark.parametrize("solver", [diffrax.Tsit5(), diffrax.Bosh3()])
 def test_the_same_steps_and_values_as_alone(solver):
     rtol = 1e-5 if isinstance(solver, diffrax.Bosh3) else 1e-8
     settings = flow_settings(jnp.float64, measures=MEASURES, solver=solver, rtol=rtol)
@@ -69,8 +67,7 @@ def test_the_same_steps_and_values_as_alone(solver):
     each = alone(nets, DATA, settings, ts)
     assert set(many) == set(each)
     np.testing.assert_array_equal(many["status"], 0)
-    # The last step may be cut in two.
-    assert np.max(np.abs(many["steps"] - each["steps"])) <= 1
+    np.testing.assert_array_equal(many["steps"], each["steps"])
     errors = {"discrepancy", "imbalance_drift"}  # of the integration: both small, not the same
     for name in errors:
         assert np.max(many[name]) < 10 * rtol
@@ -114,29 +111,27 @@ def test_stops_against_the_closed_form():
 
 
 def test_company_order_and_room_do_not_matter():
-    settings = flow_settings(
-        jnp.float64, measures=MEASURES[:3], until=jf.until.loss_ratio(1e-6), rtol=1e-8
-    )
-    nets, ts = networks(), jnp.asarray(TS)
+    settings = flow_settings(jnp.float64, measures=MEASURES[:2], until=jf.until.loss_ratio(1e-6))
+    nets = networks()
     order = np.random.default_rng(0).permutation(len(nets.V))
     shuffled = jax.tree.map(lambda leaf: leaf[order], nets)
-    one, _ = together(nets, DATA, settings, count_of(nets), ts)
-    other, _ = together(shuffled, DATA, settings, count_of(nets), ts)
+    one, _ = together(nets, DATA, settings, count_of(nets))
+    other, _ = together(shuffled, DATA, settings, count_of(nets))
     for name in one:
         np.testing.assert_array_equal(one[name][order], other[name], err_msg=name)
-    wide, _ = together(nets, DATA, settings, count_of(nets), ts, slots=16)
+    wide, _ = together(nets, DATA, settings, count_of(nets), slots=16)
     for name in one:
         np.testing.assert_allclose(one[name], wide[name], rtol=1e-12, atol=1e-14, err_msg=name)
 
 
 def test_filling_is_not_solved():
-    settings = flow_settings(jnp.float64, until=jf.until.loss_ratio(1e-6))
-    nets = networks(24)
-    whole, lockstep = together(nets, DATA, settings, jnp.asarray(24, jnp.int32))
+    settings = flow_settings(jnp.float64, measures=MEASURES[:2], until=jf.until.loss_ratio(1e-6))
+    nets = networks()
+    whole, lockstep = together(nets, DATA, settings, jnp.asarray(16, jnp.int32))
     some, less = together(nets, DATA, settings, jnp.asarray(5, jnp.int32))
     for name in whole:
         np.testing.assert_array_equal(whole[name][:5], some[name][:5], err_msg=name)
-    assert np.sum(some["steps"]) == np.sum(whole["steps"][:5])
+    assert np.sum(some["steps"][8:]) == 0  # slots are filled, eight at a time
     assert less[0] < lockstep[0]
 
 
@@ -159,7 +154,7 @@ def test_ends_of_every_kind():
 
 
 def test_what_overflows_is_reported_and_harms_nobody():
-    settings = flow_settings(jnp.float64, until=jf.until.loss_ratio(1e-4), max_steps=5000)
+    settings = flow_settings(jnp.float64, measures=MEASURES[:2], until=jf.until.loss_ratio(1e-4))
     nets = networks()
     clean, _ = together(nets, DATA, settings, count_of(nets))
     bad = eqx.tree_at(lambda n: n.V, nets, nets.V.at[3].set(jnp.nan).at[7].set(1e200))
@@ -205,24 +200,6 @@ def test_rules_that_are_hard_to_locate(rule, close):
     many, _ = together(nets, DATA, settings, count_of(nets))
     np.testing.assert_array_equal(many["status"], 1)
     np.testing.assert_allclose(many["t_end"], 0.123, rtol=close)
-
-
-@pytest.mark.parametrize("power", [1, 2, 3, 9])
-def test_the_search_closes_in_on_a_root(power):
-    def value(t):
-        return 0.3**power - t**power
-
-    t, goal = jnp.zeros(1), jnp.ones(1)
-    root = Root.at(t, value(t))
-    for _ in range(120):
-        root, met, searching = root.narrow(jnp.ones(1, bool), t, goal, value(goal))
-        if met[0]:
-            break
-        assert searching[0]
-        assert root.low[0] <= 0.3 <= root.high[0]
-        goal = root.guess()
-    assert met[0]
-    np.testing.assert_allclose(goal, 0.3, rtol=1e-12)
 
 
 @pytest.mark.parametrize("x64", [True, False])

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 import jaxflow as jf
 from jaxflow.dynamics.formulations import (
+    LogLossParameters,
     Parameters,
     Residual,
     TwoLayerResidual,
@@ -161,7 +162,7 @@ def test_most_reduced_comes_first(linear):
 
 @pytest.mark.parametrize("name", ["two_layer_residual", "residual"])
 def test_only_what_applies_can_be_chosen(linear, name):
-    with pytest.raises(ValueError, match="one of 'parameters'"):
+    with pytest.raises(ValueError, match="one of 'auto', 'parameters'"):
         choose(name, *linear, log_cosh)
 
 
@@ -187,7 +188,7 @@ class Marked(Parameters):
 
 def test_formulation_of_the_users_own_is_used():
     before = formulations(Cubic(jnp.ones(2)))
-    assert before == (Residual, Parameters)
+    assert before == (Residual, Parameters, LogLossParameters)
     formulations.register(Cubic, lambda network: (Marked, *before))
     rng = np.random.default_rng(2)
     data = jf.Regression(rng.normal(size=(2, 2)), rng.normal(size=(2, 1)))
@@ -200,4 +201,7 @@ def test_formulation_of_the_users_own_is_used():
     assert not Marked.calls
     np.testing.assert_allclose(own.network.w, residual.network.w, rtol=1e-9)
     # Other networks are not touched.
-    assert formulations(jf.TwoLayerLinear(jnp.ones((2, 1)), jnp.ones((1, 1)))) == LINEAR
+    assert formulations(jf.TwoLayerLinear(jnp.ones((2, 1)), jnp.ones((1, 1)))) == (
+        *LINEAR,
+        LogLossParameters,
+    )

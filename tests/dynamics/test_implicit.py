@@ -14,7 +14,7 @@ from jaxflow.dynamics.formulations import Residual, TwoLayerResidual
 from jaxflow.dynamics.formulations.general import DenseKernel
 from jaxflow.dynamics.formulations.two_layer_linear import KroneckerKernel
 from jaxflow.dynamics.integrators import tableau
-from jaxflow.dynamics.integrators.choose_solver import decided
+from jaxflow.dynamics.integrators.choose_solver import choose_solver
 from jaxflow.dynamics.settings import flow_settings
 from jaxflow.sweeps.run import draw
 
@@ -130,7 +130,7 @@ def stiff(condition, m=2, r=6, seed=0):
 
 
 def fixed(form, y0, steps, t1):
-    solver = jf.Implicit().bound(form, jnp.asarray(1e-12))
+    solver = jf.Implicit().bind(form, jnp.asarray(1e-12))
     return diffrax.diffeqsolve(
         diffrax.ODETerm(form.field), solver, 0.0, t1, t1 / steps, y0, max_steps=steps + 1
     ).ys
@@ -236,7 +236,7 @@ def test_no_matrix_of_the_size_of_the_residual():
     m, r = 12, 13
     network, data = stiff(1e3, m=m, r=r)
     form = TwoLayerResidual.build(network, data, jf.SquaredLoss())
-    solver = jf.Implicit().bound(form, jnp.asarray(1e-8))
+    solver = jf.Implicit().bind(form, jnp.asarray(1e-8))
     y0 = form.start(network)
     closed = jax.make_jaxpr(lambda t: solver.step(None, 0.0, t, y0, None, None, False)[0])(1.0)
     largest = max(sizes(closed.jaxpr))
@@ -384,7 +384,7 @@ def test_a_forced_solver_is_kept():
     network, data = stiff(1e6)
     for name in ("explicit", "implicit"):
         options = flow_settings(jnp.float64, solver=name, until=jf.until.loss_ratio(1e-20))
-        assert decided(options, [network], data, None) is options
+        assert choose_solver(options, [network], data, None) is options
     with pytest.raises(ValueError, match="choose 'auto', 'explicit', 'implicit'"):
         jf.gradient_flow(network, data, t1=1.0, solver="stiff")
     with pytest.raises(ValueError, match="squared loss"):

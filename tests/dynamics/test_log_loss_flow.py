@@ -58,12 +58,63 @@ def test_parameters_and_mirror_coordinates_agree():
     network = Diagonal(0.4)(KEY, DATA)
     s = np.array([1.0, 30.0, 1000.0])
     mirror = jf.log_loss_flow(network, DATA, s)
-    parameters = jf.log_loss_flow(network, DATA, s, formulation="parameters", rtol=1e-11)
-    assert parameters.beta is None
+    of_weights = jf.measures.along("of_weights", lambda n, data: n.beta)
+    parameters = jf.log_loss_flow(
+        network, DATA, s, formulation="parameters", rtol=1e-11, measures=[of_weights]
+    )
     assert parameters.finished
-    betas = jax.vmap(lambda n: n.beta)(parameters.network)
+    betas = parameters.measures["of_weights"]
     np.testing.assert_allclose(betas, mirror.beta, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(parameters.beta, betas, rtol=1e-12)
     np.testing.assert_allclose(parameters.log_time, mirror.log_time, rtol=1e-6)
+
+
+def test_it_stops_and_is_measured_like_every_flow():
+    """Where the loss is e^-20, the time and the margins are those that were asked for there."""
+    network = Diagonal(0.4)(KEY, DATA)
+    there = jf.log_loss_flow(network, DATA, [5.0, 20.0])
+    stopped = jf.log_loss_flow(
+        network,
+        DATA,
+        [5.0, 1000.0],
+        until=jf.until.excess(np.exp(-20.0)),
+        measures=[jf.measures.Times(), jf.measures.LogExcess()],
+    ).check()
+    assert stopped.result == jf.Result.stopped
+    np.testing.assert_allclose(stopped.t1, 20.0, rtol=1e-9)
+    np.testing.assert_allclose(stopped.s, [5.0, 20.0], rtol=1e-9)
+    np.testing.assert_allclose(stopped.measures["t"], stopped.s, rtol=1e-12)
+    np.testing.assert_allclose(stopped.measures["log_excess"], [-5.0, -20.0], rtol=1e-8)
+    np.testing.assert_allclose(stopped.margins, there.margins, rtol=1e-7)
+    np.testing.assert_allclose(stopped.log_time, there.log_time, rtol=1e-7)
+    np.testing.assert_allclose(stopped.network.beta, there.beta[-1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("law", [Diagonal(), jf.init.Gaussian(0.5)], ids=["mirror", "parameters"])
+def test_it_is_swept_like_every_flow(law):
+    """A law over seeds or scales: each trajectory is the flow alone, at the same values of s."""
+    s = np.array([5.0, 50.0])
+    over = {"alpha": [0.4, 1.0]} if isinstance(law, Diagonal) else {"width": [5]}
+    plan = jf.Sweep(
+        DATA,
+        law,
+        over=over,
+        seeds=2,
+        ts=s,
+        loss=jf.ExponentialLoss(),
+        formulation="log_loss",
+        rtol=1e-10,
+        measures=[jf.measures.LogExcess(), jf.measures.Product()],
+    )
+    found = jf.run(plan)
+    assert (found.status == 0).all()
+    np.testing.assert_allclose(found.log_excess, np.broadcast_to(-s, found.log_excess.shape), 1e-8)
+    cell = plan.cells[-1]
+    network = cell.law(cell.keys(plan.key, 2)[1], DATA, **cell.arguments)
+    alone = jf.log_loss_flow(network, DATA, s)
+    np.testing.assert_allclose(
+        found["product"].values[-1, 1, ..., 0], alone.beta, rtol=1e-6, atol=1e-9
+    )
 
 
 def test_any_module():

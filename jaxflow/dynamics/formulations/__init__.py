@@ -1,7 +1,8 @@
-"""One flow, several exact coordinates. A new family is a new file here, registered by type."""
+"""Formulations: the same flow in several exact coordinates, registered by the type of network."""
 
 from typing import Any
 
+from ..._types import Network
 from ...data import Regression
 from .base import (
     Formulation as Formulation,
@@ -12,19 +13,28 @@ from .general import (
     Parameters as Parameters,
     Residual as Residual,
 )
+from .log_loss import (
+    LogLossMirror as LogLossMirror,
+    LogLossParameters as LogLossParameters,
+)
 from .two_layer_linear import (
     TwoLayerResidual as TwoLayerResidual,
     off_span as off_span,
 )
 
 
-def choose(name: str, network: Any, data: Regression, loss: Any) -> Formulation:
-    """The formulation called `name`, or with "auto" the most reduced one that applies."""
+def choose(name: str, network: Network, data: Regression, loss: Any) -> Formulation:
+    """The formulation called `name`, or the most reduced one of the group of that name."""
     candidates = [f for f in formulations(network) if f.applies(network, data, loss)]
     for candidate in candidates:
-        if name in ("auto", candidate.name):
+        if name in (candidate.group, candidate.name):
             return candidate.build(network, data, loss)
-    raise ValueError(
+    names = dict.fromkeys(n for c in candidates for n in (c.group, c.name))
+    raise NoFormulation(
         f"No formulation {name!r} for {type(network).__name__} under {type(loss).__name__}: choose "
-        f"'auto' or one of {', '.join(repr(c.name) for c in candidates)}."
+        f"one of {', '.join(map(repr, names))}."
     )
+
+
+class NoFormulation(ValueError):
+    """No formulation of this name describes this flow."""

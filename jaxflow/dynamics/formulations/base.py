@@ -1,16 +1,18 @@
-"""What a formulation is: exact coordinates in which one and the same flow is integrated."""
+"""Formulations: exact coordinates in which one and the same flow is integrated."""
 
 import abc
 import functools
 from typing import Any, ClassVar
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
+from ..._types import Network
 from ...data import Regression
-from ...networks import span_factors
+from ...networks import span_factors, trainable
 
 
 class Formulation(eqx.Module):
@@ -21,9 +23,9 @@ class Formulation(eqx.Module):
     """
 
     name: ClassVar[str]
-    # Whether `field` and `sizes` also take many trajectories, along a last axis of every leaf, and
-    # nothing but the data is held: then a loop over slots can integrate them (`ensemble.py`).
-    side_by_side: ClassVar[bool] = False
+    # The name under which the first formulation that applies is chosen. All that share a group have
+    # one time variable: flow time, or in "log_loss" the value of -log L.
+    group: ClassVar[str] = "auto"
     data: eqx.AbstractVar[Regression]
 
     @classmethod
@@ -40,12 +42,16 @@ class Formulation(eqx.Module):
     def start(self, network: Any) -> PyTree[Array]:
         """The state that stands for `network`."""
 
+    def begin(self, state: Any) -> Float[Array, ""]:
+        """The value of the time variable at the state that the flow starts from."""
+        return jnp.zeros((), self.data.X.dtype)
+
     @abc.abstractmethod
     def field(self, t: Any, state: Any, args: Any) -> PyTree[Array]:
         """The time derivative of the state."""
 
     @abc.abstractmethod
-    def sizes(self, state: Any) -> PyTree[Array]:
+    def error_scales(self, state: Any) -> PyTree[Array]:
         """For every leaf of the state, the size (a scalar) to which its error is relative."""
 
     @abc.abstractmethod
@@ -62,6 +68,15 @@ class Formulation(eqx.Module):
     @abc.abstractmethod
     def fastest_rate(self, state: Any) -> Float[Array, ""]:
         """An upper estimate of the fastest rate of the flow near this state, in 1/time."""
+
+    @classmethod
+    def default_solver(cls) -> diffrax.AbstractSolver | None:
+        """The solver to use where none is asked for; None: explicit or implicit, by cost."""
+        return None
+
+    def log_time(self, t: Any, state: Any) -> Float[Array, ""]:
+        """The logarithm of the flow time."""
+        return jnp.log(t)
 
     def log_speed(self, state: Any) -> Float[Array, ""]:
         """`log ||grad L||_F`; here for a state that is the weights and nothing else."""
@@ -90,35 +105,26 @@ def formulations(network: Any) -> tuple[type[Formulation], ...]:
     raise NotImplementedError  # replaced by the general answer in `general.py`
 
 
-def norm(tree: PyTree[Array], trailing: int = 0) -> Float[Array, "*many"]:
-    """Frobenius norm over all leaves, with a zero gradient at zero; `trailing` axes are kept."""
-    leaves = [
-        leaf.reshape(-1, *leaf.shape[leaf.ndim - trailing :]) for leaf in jax.tree.leaves(tree)
-    ]
+def split(network: Network) -> tuple[PyTree[Array], PyTree]:
+    """The parameters that the flow moves, and everything else of a network."""
+    parameters, frozen = eqx.partition(network, trainable(network))
+    if not jax.tree.leaves(parameters):
+        raise ValueError("The network has no trainable arrays: there is nothing to integrate.")
+    return parameters, frozen
+
+
+def norm(tree: PyTree[Array]) -> Float[Array, ""]:
+    """Frobenius norm over all leaves, with a zero gradient at zero."""
+    leaves = jax.tree.leaves(tree)
     # Scaled by the largest entry, so that squares neither overflow nor underflow.
     top = jax.lax.stop_gradient(
-        functools.reduce(
-            jnp.maximum, [jnp.max(jnp.abs(leaf), axis=0, initial=0) for leaf in leaves]
-        )
+        functools.reduce(jnp.maximum, [jnp.max(jnp.abs(leaf), initial=0) for leaf in leaves])
     )
     usable = (top > 0) & jnp.isfinite(top)
     unit = jnp.where(usable, top, 1)
-    total = sum(jnp.sum((leaf / unit[None]) ** 2, axis=0) for leaf in leaves)
+    total = sum(jnp.sum((leaf / unit) ** 2) for leaf in leaves)
     positive = total > 0
     return jnp.where(positive, unit * jnp.sqrt(jnp.where(positive, total, 1)), 0)
-
-
-def matmul(a: Float[Array, "i j *many"], b: Float[Array, "j k *many"]) -> Float[Array, "i k *many"]:
-    """`a @ b`; with a trailing axis, of every pair of matrices along it."""
-    if a.ndim == 2:
-        return a @ b
-    # Sums of products over contiguous lanes: small batched matrix products are slower.
-    return jnp.sum(a[:, :, None] * b[None], axis=1)
-
-
-def transpose(a: Float[Array, "i j *many"]) -> Float[Array, "j i *many"]:
-    """The transpose of every matrix along the trailing axes."""
-    return jnp.swapaxes(a, 0, 1)
 
 
 def all_finite(tree: PyTree[Array]) -> Bool[Array, ""]:

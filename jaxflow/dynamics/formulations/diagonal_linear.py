@@ -11,6 +11,7 @@ from ...networks import DiagonalLinear, MirrorMap, best_fit
 from ...networks.losses import SquaredLoss
 from .base import Formulation, formulations, norm
 from .general import GENERAL, DenseKernel
+from .log_loss import LogLossMirror
 from .residual import LogResidual, ResidualFormulation, ResidualState
 
 
@@ -49,18 +50,18 @@ class Mirror(ResidualFormulation):
         nu = jnp.zeros(len(self.rows), self.rows.dtype)
         return ResidualState(nu, LogResidual.of(self.residual(nu)))
 
-    def motion(
+    def velocity_and_decay(
         self, weights: Float[Array, " r"], E: Float[Array, "r 1"]
     ) -> tuple[Float[Array, " r"], Float[Array, "r 1"]]:
         slope = self.map.slope(weights @ self.rows)
         return E[:, 0], (self.rows @ (slope * (E[:, 0] @ self.rows)))[:, None]
 
-    def sizes(self, state: ResidualState) -> ResidualState:
+    def error_scales(self, state: ResidualState) -> ResidualState:
         # The change of nu that changes a slope by a factor e; but where the dual variable
         # saturates, no more digits than it has.
         bend = self.map.bend(state.weights @ self.rows)
         size = 1 / jnp.max(bend * jnp.linalg.norm(self.rows, axis=0))
-        return ResidualState(jnp.maximum(size, 1e-4 * norm(state.weights)), state.E.sizes())
+        return ResidualState(jnp.maximum(size, 1e-4 * norm(state.weights)), state.E.error_scales())
 
     @property
     def implicit_cost(self) -> float:
@@ -96,7 +97,7 @@ class Mirror(ResidualFormulation):
     def fastest_rate(self, state: ResidualState) -> Float[Array, ""]:
         # Of the residual that is there, and of the slopes that it bends: from a small start the
         # kernel is next to nothing, and grows.
-        _, decay = self.motion(state.weights, state.E.direction)
+        _, decay = self.velocity_and_decay(state.weights, state.E.direction)
         bend = jnp.max(self.map.bend(state.weights @ self.rows))
         growth = bend * jnp.max(jnp.abs(state.E.value[:, 0] @ self.rows))
         return 2 * state.E.rate(decay) + growth
@@ -104,4 +105,4 @@ class Mirror(ResidualFormulation):
 
 @formulations.register
 def _(network: DiagonalLinear) -> tuple[type[Formulation], ...]:
-    return (Mirror, *GENERAL)
+    return (Mirror, LogLossMirror, *GENERAL)

@@ -9,20 +9,14 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from ...data import Regression
-from ...networks import best_fit, tangent_kernel, trainable
+from ...networks import best_fit, tangent_kernel
 from ...networks.losses import SquaredLoss
-from .base import Formulation, formulations, like, norm
+from .base import Formulation, formulations, like, norm, split
+from .log_loss import LogLossParameters
 from .residual import LogResidual, ResidualFormulation, ResidualState, TangentKernel
 
 # Of a Jacobian, samples times outputs times parameters: beyond that nobody makes one unasked.
 MOST_ENTRIES = 10**8
-
-
-def _split(network: Any) -> tuple[PyTree[Array], PyTree]:
-    parameters, frozen = eqx.partition(network, trainable(network))
-    if not jax.tree.leaves(parameters):
-        raise ValueError("The network has no trainable arrays: there is nothing to integrate.")
-    return parameters, frozen
 
 
 def _predict(parameters: PyTree[Array], frozen: PyTree, data: Regression) -> Float[Array, "n m"]:
@@ -56,7 +50,7 @@ class Residual(ResidualFormulation):
 
     @classmethod
     def build(cls, network: Any, data: Regression, loss: Any) -> "Formulation":
-        return cls(data, _split(network)[1], best_fit(network, data))
+        return cls(data, split(network)[1], best_fit(network, data))
 
     def predict(self, parameters: PyTree[Array]) -> Float[Array, "n m"]:
         """`f(x)` for every sample x."""
@@ -66,10 +60,10 @@ class Residual(ResidualFormulation):
         return self.goal - self.predict(weights)
 
     def start(self, network: Any) -> ResidualState:
-        parameters = _split(network)[0]
+        parameters = split(network)[0]
         return ResidualState(parameters, LogResidual.of(self.residual(parameters)))
 
-    def motion(
+    def velocity_and_decay(
         self, weights: PyTree[Array], E: Float[Array, "n m"]
     ) -> tuple[PyTree[Array], Float[Array, "n m"]]:
         _, pull = jax.vjp(self.predict, weights)
@@ -82,7 +76,7 @@ class Residual(ResidualFormulation):
         return 5.0 + self.goal.size / 10
 
     def spectrum(self, network: Any) -> tuple[float, float] | None:
-        weights = _split(network)[0]
+        weights = split(network)[0]
         jax.eval_shape(self.predict, weights)  # first of all: does it fit?
         parameters = sum(leaf.size for leaf in jax.tree.leaves(weights))
         if self.goal.size * parameters > MOST_ENTRIES:
@@ -101,7 +95,7 @@ class Residual(ResidualFormulation):
 
     def fastest_rate(self, state: ResidualState) -> Float[Array, ""]:
         # <F, J J^T F> at the start: the rate of the residual that is there.
-        return 2 * state.E.rate(self.motion(state.weights, state.E.direction)[1])
+        return 2 * state.E.rate(self.velocity_and_decay(state.weights, state.E.direction)[1])
 
 
 @eqx.filter_jit
@@ -154,7 +148,7 @@ class Parameters(Formulation):
     @classmethod
     def build(cls, network: Any, data: Regression, loss: Any) -> "Formulation":
         goal = best_fit(network, data) if isinstance(loss, SquaredLoss) else data.Y
-        return cls(data, _split(network)[1], goal, loss)
+        return cls(data, split(network)[1], goal, loss)
 
     def excess(self, parameters: PyTree[Array]) -> Float[Array, ""]:
         """`L - L*`; its gradient is that of the loss."""
@@ -170,12 +164,12 @@ class Parameters(Formulation):
         return self.data.samples / len(X) * self.objective(predictions, Y)
 
     def start(self, network: Any) -> PyTree[Array]:
-        return _split(network)[0]
+        return split(network)[0]
 
     def field(self, t: Any, state: PyTree[Array], args: Any) -> PyTree[Array]:
         return jax.tree.map(jnp.negative, jax.grad(self.excess)(state))
 
-    def sizes(self, state: PyTree[Array]) -> PyTree[Array]:
+    def error_scales(self, state: PyTree[Array]) -> PyTree[Array]:
         return like(state, norm(state))
 
     def log_excess(self, state: PyTree[Array]) -> Float[Array, ""]:
@@ -190,7 +184,7 @@ class Parameters(Formulation):
         return norm(gradient) ** 2 / jnp.where(excess > 0, excess, 1)
 
 
-GENERAL: tuple[type[Formulation], ...] = (Residual, Parameters)
+GENERAL: tuple[type[Formulation], ...] = (Residual, Parameters, LogLossParameters)
 
 
 @formulations.register(object)

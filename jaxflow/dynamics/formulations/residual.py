@@ -21,8 +21,8 @@ from .base import Formulation, like, norm
 class LogResidual(eqx.Module):
     """A residual in polar form, `E = exp(log_size) * direction`."""
 
-    log_size: Float[Array, "*many"]
-    direction: Float[Array, "a b *many"]
+    log_size: Float[Array, ""]
+    direction: Float[Array, "a b"]
 
     @staticmethod
     def of(E: Float[Array, "a b"], log_size: Any = 0) -> "LogResidual":
@@ -34,34 +34,29 @@ class LogResidual(eqx.Module):
     @property
     def value(self) -> Float[Array, "a b"]:
         """E itself; underflows to 0 where E is below the range of its dtype."""
-        return times(jnp.exp(self.log_size), self.direction)
+        return jnp.exp(self.log_size) * self.direction
 
     @property
-    def log_half_square(self) -> Float[Array, "*many"]:
+    def log_half_square(self) -> Float[Array, ""]:
         """`log(1/2 ||E||_F^2)`: the log of the excess loss."""
-        square = jnp.sum(self.direction**2, axis=(0, 1))
+        square = jnp.sum(self.direction**2)
         zero = square == 0  # and nan stays nan: an overflow is not a minimum
         value = 2 * self.log_size + jnp.log(0.5 * jnp.where(zero, 1, square))
         return jnp.where(zero, -jnp.inf, value)
 
-    def rate(self, decay: Float[Array, "a b *many"]) -> Float[Array, "*many"]:
+    def rate(self, decay: Float[Array, "a b"]) -> Float[Array, ""]:
         """The Rayleigh quotient `-log_size'`, given `decay = T direction`."""
-        square = jnp.sum(self.direction**2, axis=(0, 1))
-        return jnp.sum(self.direction * decay, axis=(0, 1)) / jnp.where(square > 0, square, 1)
+        square = jnp.sum(self.direction**2)
+        return jnp.sum(self.direction * decay) / jnp.where(square > 0, square, 1)
 
-    def derivative(self, decay: Float[Array, "a b *many"]) -> "LogResidual":
+    def derivative(self, decay: Float[Array, "a b"]) -> "LogResidual":
         """The derivative of both coordinates, given `decay = T direction`."""
         rate = self.rate(decay)
-        return LogResidual(-rate, times(rate, self.direction) - decay)
+        return LogResidual(-rate, rate * self.direction - decay)
 
-    def sizes(self) -> "LogResidual":
+    def error_scales(self) -> "LogResidual":
         """Both coordinates are errors relative to E already: their sizes are 1."""
         return jax.tree.map(lambda _: jnp.ones_like(self.log_size), self)
-
-
-def times(values: Float[Array, "*many"], arrays: Float[Array, "..."]) -> Float[Array, "..."]:
-    """One number a trajectory, times what has the trajectories along its last axis."""
-    return values.reshape(*[1] * (arrays.ndim - values.ndim), *values.shape) * arrays
 
 
 class ResidualState(eqx.Module):
@@ -102,9 +97,9 @@ class ResidualFormulation(Formulation):
         """
 
     @abc.abstractmethod
-    def motion(
-        self, weights: PyTree[Array], E: Float[Array, "a b *many"]
-    ) -> tuple[PyTree[Array], Float[Array, "a b *many"]]:
+    def velocity_and_decay(
+        self, weights: PyTree[Array], E: Float[Array, "a b"]
+    ) -> tuple[PyTree[Array], Float[Array, "a b"]]:
         """The velocity of the weights, and `T E`: minus that of the residual."""
 
     @abc.abstractmethod
@@ -116,22 +111,22 @@ class ResidualFormulation(Formulation):
         """T at these weights."""
 
     def field(self, t: Any, state: ResidualState, args: Any) -> ResidualState:
-        velocity, decay = self.motion(state.weights, state.E.direction)
+        velocity, decay = self.velocity_and_decay(state.weights, state.E.direction)
         size = jnp.exp(state.E.log_size)
-        velocity = jax.tree.map(lambda leaf: times(size, leaf), velocity)
+        velocity = jax.tree.map(lambda leaf: size * leaf, velocity)
         return ResidualState(velocity, state.E.derivative(decay))
 
-    def sizes(self, state: ResidualState) -> ResidualState:
+    def error_scales(self, state: ResidualState) -> ResidualState:
         # One size for all weights: any layer may start at zero.
-        size = norm(state.weights, trailing=state.E.log_size.ndim)
-        return ResidualState(like(state.weights, size), state.E.sizes())
+        size = norm(state.weights)
+        return ResidualState(like(state.weights, size), state.E.error_scales())
 
     def log_excess(self, state: ResidualState) -> Float[Array, ""]:
         return state.E.log_half_square
 
     def log_speed(self, state: ResidualState) -> Float[Array, ""]:
         """`log ||grad L||_F`, of the loss by the weights."""
-        velocity, _ = self.motion(state.weights, state.E.direction)
+        velocity, _ = self.velocity_and_decay(state.weights, state.E.direction)
         return state.E.log_size + jnp.log(norm(velocity))
 
     def _gap(self, state: ResidualState, targets: Array) -> Float[Array, ""]:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from ...data import Regression
 from ...networks import TwoLayerLinear, fits, span_factors
 from ...networks.losses import SquaredLoss
-from .base import Formulation, formulations, matmul, norm, transpose
+from .base import Formulation, formulations, norm
 from .general import GENERAL
 from .residual import LogResidual, ResidualFormulation, ResidualState, TangentKernel
 
@@ -19,8 +19,8 @@ from .residual import LogResidual, ResidualFormulation, ResidualState, TangentKe
 class Factors(eqx.Module):
     """`V` (m, h) and `U1 = Phi^T U` (r, h): the weights that the data reaches."""
 
-    V: Float[Array, "m h *many"]
-    U1: Float[Array, "r h *many"]
+    V: Float[Array, "m h"]
+    U1: Float[Array, "r h"]
 
 
 class TwoLayerResidual(ResidualFormulation):
@@ -34,7 +34,6 @@ class TwoLayerResidual(ResidualFormulation):
     """
 
     name: ClassVar[str] = "two_layer_residual"
-    side_by_side: ClassVar[bool] = True
     data: Regression
 
     @classmethod
@@ -54,14 +53,12 @@ class TwoLayerResidual(ResidualFormulation):
         weights = Factors(*span_factors(network, self.data))
         return ResidualState(weights, LogResidual.of(self.residual(weights)))
 
-    def motion(
-        self, weights: Factors, E: Float[Array, "r m *many"]
-    ) -> tuple[Factors, Float[Array, "r m *many"]]:
-        V, U1 = weights.V, weights.U1
-        s = self.data.singular_values.reshape(-1, *[1] * (E.ndim - 1))
-        EV = s * matmul(E, V)
-        EU = matmul(transpose(s * E), U1)
-        decay = s * (matmul(EV, transpose(V)) + matmul(U1, transpose(EU)))
+    def velocity_and_decay(
+        self, weights: Factors, E: Float[Array, "r m"]
+    ) -> tuple[Factors, Float[Array, "r m"]]:
+        V, U1, s = weights.V, weights.U1, self.data.singular_values[:, None]
+        EV, EU = s * (E @ V), (s * E).T @ U1
+        decay = s * (EV @ V.T + U1 @ EU.T)
         return Factors(EU, EV), decay
 
     @property

@@ -1,3 +1,3 @@
-"""How steps are made: step-size control, the implicit solver, the loop over slots, stops."""
+"""How steps are made: step-size control, the implicit solver, and the choice between solvers."""
 
 from .implicit import Implicit as Implicit

@@ -1,4 +1,4 @@
-"""Explicit or implicit: whichever the spectrum of the tangent kernel says is cheaper.
+"""The choice between an explicit and the implicit solver, by the spectrum of the tangent kernel.
 
 An explicit step is limited by stability, about 3 over the fastest rate; an implicit one by accuracy
 alone, and their number grows with the logarithm of the time. What one costs in the other's units
@@ -19,11 +19,11 @@ from ..formulations.residual import ResidualFormulation
 from ..settings import FlowSettings
 from .implicit import Implicit
 
-STABLE = 3.0  # steps of an explicit solver, times the fastest rate, along a stiff decay
-DECAY = math.log(1e20)  # of the excess loss, where a stopping rule does not say
+STABLE = 3.0  # stability limit: the largest `h * lambda_max` of an explicit step
+DECAY = math.log(1e20)  # assumed decay of the excess loss, where the stopping rule names none
 
 
-def decided(
+def choose_solver(
     settings: FlowSettings, networks: Sequence[Any], data: Regression, end: Any
 ) -> FlowSettings:
     """The settings with a solver that suits these networks; `end`: the last time, or None.
@@ -33,10 +33,12 @@ def decided(
     if not settings.auto:
         return settings
     settings = dataclasses.replace(settings, auto=False)
-    if traced((networks, data, end, settings.rtol)):
-        return settings
     form = choose(settings.formulation, networks[0], data, settings.loss)
-    if not isinstance(form, ResidualFormulation):
+    own = form.default_solver()
+    if own is not None:
+        return dataclasses.replace(settings, solver=own)
+    known = not traced((networks, data, end, settings.rtol))
+    if not (known and isinstance(form, ResidualFormulation)):
         return settings
     explicit = implicit = 0.0
     for network in networks:
@@ -49,7 +51,7 @@ def decided(
 
 
 def duration(slowest: float, settings: FlowSettings, end: Any) -> float:
-    """How long the flow may take: up to the end, or to where its slowest mode has met the rule."""
+    """The time that the flow may take, until its end or until its slowest mode has met the rule."""
     stop = math.inf
     if settings.until is not None and slowest > 0:
         decay = settings.until.decay

@@ -29,7 +29,7 @@ class BlockController(diffrax.AbstractAdaptiveStepSizeController):
     rtol: Float[Array, ""]
     atol: Float[Array, ""]  # with `norm`: what an implicit solver's root finder is held to
     dtmin: Float[Array, ""]  # at time 0
-    sizes: Callable[[PyTree], PyTree]
+    error_scales: Callable[[PyTree], PyTree]
     norm: Callable[[PyTree], Array]
     pcoeff: float
     icoeff: float
@@ -64,11 +64,6 @@ class BlockController(diffrax.AbstractAdaptiveStepSizeController):
         scalar = jnp.zeros((), self.rtol.dtype)
         return self._pid(t0).init(terms, t0, t1, scalar, dt0, args, func, error_order)
 
-    def begin(self, dt0: Float[Array, ""], error_order: Any) -> Any:
-        """The controller's state before the first step."""
-        zero = jnp.zeros_like(dt0)
-        return self.init(None, zero, dt0, zero, dt0, None, None, error_order)[1]
-
     def scaled(self, size0: PyTree, size1: PyTree, error: PyTree) -> Float[Array, ""]:
         """The error of a step in units of what is allowed, given the sizes before and after it."""
 
@@ -83,13 +78,6 @@ class BlockController(diffrax.AbstractAdaptiveStepSizeController):
         scaled = jnp.sqrt(worst) / self.rtol
         return jnp.where(jnp.isfinite(scaled), scaled, jnp.inf)
 
-    def judge(self, t0: Any, t1: Any, scaled: Any, error_order: Any, controller_state: Any) -> Any:
-        """What Diffrax's controller makes of a step with this scaled error."""
-        zero = jnp.zeros((), self.rtol.dtype)
-        return self._pid(t0).adapt_step_size(
-            t0, t1, zero, zero, None, scaled, error_order, controller_state
-        )
-
     def adapt_step_size(
         self,
         t0: Any,
@@ -101,33 +89,36 @@ class BlockController(diffrax.AbstractAdaptiveStepSizeController):
         error_order: Any,
         controller_state: Any,
     ) -> tuple[Any, Any, Any, Any, Any, Any]:
-        scaled = self.scaled(self.sizes(y0), self.sizes(y1_candidate), y_error)
-        return self.judge(t0, t1, scaled, error_order, controller_state)
+        scaled = self.scaled(self.error_scales(y0), self.error_scales(y1_candidate), y_error)
+        zero = jnp.zeros((), self.rtol.dtype)
+        return self._pid(t0).adapt_step_size(
+            t0, t1, zero, zero, None, scaled, error_order, controller_state
+        )
 
 
-def control(rtol: Array, scale: Array, sizes: Callable[[PyTree], PyTree]) -> BlockController:
+def control(rtol: Array, scale: Array, error_scales: Callable[[PyTree], PyTree]) -> BlockController:
     """The controller of an explicit solve to this tolerance, whose fastest time scale is `scale`.
 
     Its proportional part keeps steps calm at the limit of stability.
     """
-    return _controller(STEP_SHARE * rtol, scale, sizes, pcoeff=0.3, icoeff=0.4)
+    return _controller(STEP_SHARE * rtol, scale, error_scales, pcoeff=0.3, icoeff=0.4)
 
 
 def implicit_control(
-    rtol: Array, scale: Array, sizes: Callable[[PyTree], PyTree]
+    rtol: Array, scale: Array, error_scales: Callable[[PyTree], PyTree]
 ) -> BlockController:
     """As `control`, where no stability limits a step: it follows its error alone."""
-    return _controller(IMPLICIT_SHARE * rtol, scale, sizes, pcoeff=0.0, icoeff=1.0)
+    return _controller(IMPLICIT_SHARE * rtol, scale, error_scales, pcoeff=0.0, icoeff=1.0)
 
 
 def _controller(
-    allowed: Array, scale: Array, sizes: Callable[[PyTree], PyTree], **coefficients: float
+    allowed: Array, scale: Array, error_scales: Callable[[PyTree], PyTree], **coefficients: float
 ) -> BlockController:
     return BlockController(
         rtol=allowed,
         atol=allowed,
         dtmin=jnp.maximum(1e-30 * scale, float(jnp.finfo(scale.dtype).tiny)),
-        sizes=sizes,
+        error_scales=error_scales,
         norm=optx.max_norm,
         **coefficients,
     )

@@ -77,7 +77,7 @@ class Implicit(diffrax.AbstractAdaptiveSolver):
     term_structure: ClassVar[Any] = diffrax.ODETerm
     interpolation_cls: ClassVar[Any] = DenseOutput
 
-    def bound(self, form: Any, rtol: Array) -> "Implicit":
+    def bind(self, form: Any, rtol: Array) -> "Implicit":
         """The solver for this formulation, to this tolerance."""
         if not isinstance(form, ResidualFormulation):
             raise ValueError(
@@ -117,7 +117,7 @@ class Implicit(diffrax.AbstractAdaptiveSolver):
         form, dtype = self.form, y0.E.direction.dtype
         c = tableau.GAMMA * h
         start = y0.weights, y0.E.direction
-        velocity, decay = form.motion(*start)
+        velocity, decay = form.velocity_and_decay(*start)
         # Any q and any approximate inverse give the same solution: neither has a derivative.
         kernel, q = _still(form).kernel(_still(y0.weights)), _still(y0.E.rate(decay))
         inverse = kernel.inverse(_still(c), q)
@@ -186,7 +186,7 @@ class Stage:
     def gap(self, x: Moving) -> Moving:
         """By how much the equations are missed."""
         (W, G), (W0, G0) = x, self.known
-        velocity, decay = self.form.motion(W, G)
+        velocity, decay = self.form.velocity_and_decay(W, G)
         return _add(_add(W, -1, W0), -self.c * self.size, velocity), self.rest(G, G0, decay)
 
     def rest(self, G: Array, G0: Array, decay: Array) -> Array:
@@ -202,10 +202,10 @@ class Stage:
 
         def improve(carry: Any) -> Any:
             (W, G), last, _, n = carry
-            change = self.inverse(self.rest(G, G0, self.form.motion(W, G)[1]))
+            change = self.inverse(self.rest(G, G0, self.form.velocity_and_decay(W, G)[1]))
             G = G - change
             # With the new G at once: its stiff part is what these very weights ask for.
-            new = _add(W0, self.c * self.size, self.form.motion(W, G)[0])
+            new = _add(W0, self.c * self.size, self.form.velocity_and_decay(W, G)[0])
             moved = jnp.maximum(_length(change), _length(_add(new, -1, W)) / scale)
             rate = moved / last
             left = jnp.where(rate < 1, moved * rate / (1 - rate), jnp.inf)
@@ -229,7 +229,7 @@ class Stage:
         def nearly(b: Moving) -> Moving:
             W, G = b
             G = self.inverse(G)
-            velocity, _ = _still(self.form).motion(_still(self.weights), G)
+            velocity, _ = _still(self.form).velocity_and_decay(_still(self.weights), G)
             return _add(W, _still(self.c * self.size), velocity), G
 
         def krylov(precondition: Any) -> Any:

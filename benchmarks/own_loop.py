@@ -1,12 +1,11 @@
-r"""A Runge-Kutta loop over slots that are refilled as their trajectories end.
+r"""A Runge-Kutta loop over slots that are refilled as their trajectories end: for `loop.py` alone.
 
-Trajectories lie along the last axis of every array, where their arithmetic vectorizes, and a slot
-whose trajectory has ended takes the next one from the queue. Steps, step sizes and stops are those
-of `flow.solve`, by the same tableau, dense output and controller; every trajectory is computed lane
-by lane, so that it does not depend on its company.
+jaxflow had it for two-layer linear networks until `loop.py` measured its gain. Trajectories lie
+along the last axis of every array, and a slot whose trajectory has ended takes the next one from
+the queue. Steps, step sizes and stops are those of `gradient_flow`, by the same tableau, dense
+output and controller.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import diffrax
@@ -15,25 +14,125 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from ...data import Regression
-from ..flow import hold, horizon
-from ..formulations import Formulation
-from ..formulations.base import all_finite
-from ..measure import Measure
-from ..settings import FlowSettings
-from ..status import Result
-from ..view import View
-from .control import BlockController, control
-from .crossing import Root
+from jaxflow import Result, View
+from jaxflow.dynamics.ensemble import map_in_groups
+from jaxflow.dynamics.flow import horizon
+from jaxflow.dynamics.formulations import TwoLayerResidual
+from jaxflow.dynamics.formulations.residual import LogResidual, ResidualState
+from jaxflow.dynamics.formulations.two_layer_linear import Factors
+from jaxflow.dynamics.integrators.control import BlockController, control
+from jaxflow.dynamics.settings import FlowSettings
+from jaxflow.dynamics.solution import Record, Solution, summary
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """The products of pairs of matrices along the last axis."""
+    return jnp.sum(a[:, :, None] * b[None], axis=1)
+
+
+class Lanes(TwoLayerResidual):
+    """The formulation with many trajectories along the last axis of every leaf."""
+
+    def field(self, t: Any, state: ResidualState, args: Any) -> ResidualState:
+        V, U1, E = state.weights.V, state.weights.U1, state.E.direction
+        s = self.data.singular_values[:, None, None]
+        EV, EU = s * matmul(E, V), matmul(jnp.swapaxes(s * E, 0, 1), U1)
+        decay = s * (matmul(EV, jnp.swapaxes(V, 0, 1)) + matmul(U1, jnp.swapaxes(EU, 0, 1)))
+        square = jnp.sum(E**2, axis=(0, 1))
+        rate = jnp.sum(E * decay, axis=(0, 1)) / jnp.where(square > 0, square, 1)
+        size = jnp.exp(state.E.log_size)
+        return ResidualState(
+            Factors(_lanes(size, EU) * EU, _lanes(size, EV) * EV),
+            LogResidual(-rate, _lanes(rate, E) * E - decay),
+        )
+
+    def error_scales(self, state: ResidualState) -> ResidualState:
+        squares = [jnp.sum(leaf**2, axis=(0, 1)) for leaf in (state.weights.V, state.weights.U1)]
+        size, one = jnp.sqrt(sum(squares)), jnp.ones_like(state.E.log_size)
+        return ResidualState(Factors(size, size), LogResidual(one, one))
+
+
+def begin(controller: BlockController, dt0: Array, order: Any) -> Any:
+    """The controller's state before the first step."""
+    zero = jnp.zeros_like(dt0)
+    return controller.init(None, zero, dt0, zero, dt0, None, None, order)[1]
+
+
+def judge(
+    controller: BlockController, t0: Any, t1: Any, scaled: Any, order: Any, state: Any
+) -> Any:
+    """What Diffrax's controller makes of a step with this scaled error."""
+    zero = jnp.zeros((), control.rtol.dtype)
+    return control._pid(t0).adapt_step_size(t0, t1, zero, zero, None, scaled, order, state)
+
 
 RUNNING = -1  # beside the codes of `Result`
 INT = jnp.int32
 ROUND = 8  # steps between two looks at which slots are free
 
-Clock = Callable[[Any, Regression], Array | None]  # (network, data) -> saved times
+
+class Crossing(eqx.Module):
+    """The search for the time at which a rule is met: steps from one state to ever better guesses.
+
+    Regula falsi (Illinois): `low` is the latest time known to be too early, `high` the earliest
+    known to be late enough, infinite as long as there is none. No dense output is involved, so the
+    end is as accurate as a step.
+    """
+
+    value: Array  # of the rule at the state the steps start from
+    low: Array
+    high: Array
+    at_low: Array
+    at_high: Array
+    side: Array  # the end that moved last: -1, 1, or 0
+
+    @staticmethod
+    def at(t: Array, value: Array) -> "Crossing":
+        """No search yet. A rule that is met already gets its crossing at the start."""
+        value = jnp.where(value > 0, value, 1)
+        none = jnp.zeros_like(t)
+        return Crossing(value, t, none + jnp.inf, value, none, none)
+
+    def narrow(
+        self, taken: Array, t: Array, goal: Array, value: Array
+    ) -> tuple["Crossing", Array, Array]:
+        """After a step from `t` to `goal`: the search; where it ended there; where it is on.
+
+        `taken`: where the step would be accepted; within a search every step is.
+        """
+        on = jnp.isfinite(self.high)
+        late = (taken | on) & (value <= 0)
+        early = on & ~late
+        # What has not moved twice in a row counts for half: else one end would stay for ever.
+        weight_low = jnp.where(self.side > 0, 0.5, 1)
+        weight_high = jnp.where(self.side < 0, 0.5, 1)
+        eps = jnp.finfo(value.dtype).eps
+        root = Crossing(
+            self.value,
+            jnp.where(early, goal, self.low),
+            jnp.where(late, goal, self.high),
+            jnp.where(early, value, jnp.where(late, weight_low * self.at_low, self.at_low)),
+            jnp.where(late, value, jnp.where(early, weight_high * self.at_high, self.at_high)),
+            jnp.where(late, 1.0, jnp.where(early, -1.0, self.side)).astype(value.dtype),
+        )
+        close = (jnp.abs(value) <= 512 * eps * self.value) | (
+            root.high - root.low <= 64 * eps * root.high
+        )
+        found = late | early
+        # Where an ordinary step was made, the next one starts there.
+        moved = taken & ~found
+        begun = Crossing.at(goal, value)
+        root = jax.tree.map(lambda a, b: jnp.where(moved, a, b), begun, root)
+        return root, found & close, found & ~close
+
+    def guess(self) -> Array:
+        """The next time to try, inside the bracket."""
+        width = self.high - self.low
+        share = self.at_low / jnp.where(self.at_low > self.at_high, self.at_low - self.at_high, 1)
+        return self.low + jnp.clip(share, 1e-3, 1 - 1e-3) * jnp.where(jnp.isfinite(width), width, 1)
 
 
-class Left(eqx.Module):
+class Ended(eqx.Module):
     """How a trajectory was left. Every leaf has the trajectories along its first axis."""
 
     t: Array
@@ -53,15 +152,15 @@ class Slots(eqx.Module):
     k: PyTree[Array]  # the field at y
     size: PyTree[Array]
     control: PyTree[Array]
-    root: Root | None
+    root: Crossing | None
     steps: Int[Array, " slots"]
     saves: Int[Array, " slots"]  # how many times have been saved
     status: Int[Array, " slots"]
 
-    def left(self) -> Left:
+    def left(self) -> Ended:
         """The slots as trajectories."""
         y = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), self.y)
-        return Left(self.t, y, self.steps, self.saves, self.status)
+        return Ended(self.t, y, self.steps, self.saves, self.status)
 
 
 class Loop:
@@ -69,9 +168,9 @@ class Loop:
 
     def __init__(
         self,
-        form: Formulation,
+        form: Lanes,
         networks: PyTree,
-        clock: Clock,
+        save_times: SaveTimes,
         settings: FlowSettings,
         count: Int[Array, ""],
         slots: int,
@@ -88,7 +187,7 @@ class Loop:
         rates = jax.vmap(form.fastest_rate)(self.starts)
 
         def spans(rate: Any, network: Any) -> tuple[Array, Array, Array]:
-            return horizon(rate, clock(network, form.data), self.dtype)
+            return horizon(rate, save_times(network, form.data), self.dtype)
 
         self.ts, self.t1, self.scale = jax.vmap(spans)(rates, networks)
         # The stiffest first, so that no long trajectory is left to run alone at the end.
@@ -98,7 +197,7 @@ class Loop:
 
     def controller(self, scale: Array) -> BlockController:
         """The controller of one trajectory."""
-        return control(self.settings.rtol, scale, self.form.sizes)
+        return control(self.settings.rtol, scale, self.form.error_scales)
 
     # One step of every slot
 
@@ -106,18 +205,18 @@ class Loop:
         """Every slot one step further, or, if the step is rejected, its next one shorter."""
         form = self.form
         y1, error, ks = self.stages(s.y, s.k, s.goal - s.t)
-        size1 = form.sizes(y1)
+        size1 = form.error_scales(y1)
         scale, t1 = self.scale[s.index], self.t1[s.index]
 
-        def judge(s: Slots, size1: PyTree, error: PyTree, scale: Array) -> Any:
+        def judged(s: Slots, size1: PyTree, error: PyTree, scale: Array) -> Any:
             controller = self.controller(scale)
             scaled = controller.scaled(s.size, size1, error)
-            keep, _, goal, _, control, verdict = controller.judge(
-                s.t, s.goal, scaled, self.order, s.control
+            keep, _, goal, _, control, verdict = judge(
+                controller, s.t, s.goal, scaled, self.order, s.control
             )
             return keep, goal, control, verdict != diffrax.RESULTS.successful
 
-        keep, goal, control, lost = jax.vmap(judge, in_axes=(-1, 0, -1, 0))(s, size1, error, scale)
+        keep, goal, control, lost = jax.vmap(judged, in_axes=(-1, 0, -1, 0))(s, size1, error, scale)
         running = s.status == RUNNING
         if s.root is None:
             root, met, searching = None, jnp.zeros_like(running), jnp.zeros_like(running)
@@ -250,16 +349,16 @@ class Loop:
         none = jnp.zeros_like(index)
         root = None
         if self.settings.until is not None:
-            root = Root.at(jnp.zeros_like(t1), self.value(index, jnp.zeros_like(t1), y))
-        begin = jax.vmap(lambda dt, scale: self.controller(scale).begin(dt, self.order))
+            root = Crossing.at(jnp.zeros_like(t1), self.value(index, jnp.zeros_like(t1), y))
+        first = jax.vmap(lambda dt, scale: begin(self.controller(scale), dt, self.order))
         return Slots(
             index=index,
             t=jnp.zeros_like(t1),
             goal=dt,
             y=y,
             k=self.form.field(None, y, None),
-            size=self.form.sizes(y),
-            control=begin(dt, scale),
+            size=self.form.error_scales(y),
+            control=first(dt, scale),
             root=root,
             steps=none,
             saves=none,
@@ -313,39 +412,36 @@ class Loop:
         s, saved, left, _, spent = carry
         left = _put(left, s.index, s.left())
         xs = self.networks, self.starts, self.ts, left, saved
-        out = by_groups(
-            lambda x: kept(self.form, self.settings.measures, *x), xs, self.count, self.slots
+        out = map_in_groups(
+            lambda x: summary(ended(self.form, self.settings, *x)), xs, self.count, self.slots
         )
         return {**out, "lockstep": (self.slots * spent)[None]}
 
 
-def kept(
-    form: Formulation,
-    measures: tuple[Measure, ...],
+def ended(
+    form: Lanes,
+    settings: FlowSettings,
     network: Any,
     start: Any,
     ts: Array,
-    left: Left,
+    end: Ended,
     saved: list[PyTree],
-) -> dict[str, Array]:
-    """What is kept of one trajectory, from its start, how it was left, and what was saved."""
-    first, last = View(form, start, network), View(form, left.y, network)
-    fixed = [m.start(first) for m in measures]
-    final = [m.update(left.t, last, f) for m, f in zip(measures, fixed, strict=True)]
-    beyond = jnp.arange(len(ts), dtype=INT) >= left.saves
-    ts, saved = hold(beyond, (ts, saved), (left.t, final))
-    return {
-        "status": jnp.where(all_finite(left.y), left.status, Result.not_finite).astype(jnp.int8),
-        "t_end": left.t,
-        "log_excess_start": first.log_excess,
-        "log_excess_end": last.log_excess,
-        "steps": left.steps,
-        "discrepancy": last.discrepancy,
-        "implicit": jnp.zeros((), jnp.int8),  # of explicit solvers only
-        **{
-            m.name: m.finish(ts, s, last, f) for m, s, f in zip(measures, saved, fixed, strict=True)
-        },
-    }
+) -> Solution:
+    """One trajectory, from its start, how it ended, and what was saved."""
+    record = Record(form, network, start, settings.measures, settings.loss)
+    unknown = jnp.zeros_like(end.steps)
+    return record.solution(
+        ts,
+        (jnp.zeros_like(ts), saved),  # the loss at saved times is a measure, if it is wanted
+        end.t,
+        end.y,
+        call="gradient_flow",
+        status=end.status,
+        steps=end.steps,
+        accepted=unknown,
+        rejected=unknown,
+        beyond=jnp.arange(len(ts), dtype=INT) >= end.saves,
+    )
 
 
 def _lanes(values: Array, like: Array) -> Array:
@@ -359,32 +455,3 @@ def _where(which: Array, new: PyTree, old: PyTree) -> PyTree:
 
 def _put(left: PyTree, rows: Array, values: PyTree) -> PyTree:
     return jax.tree.map(lambda buffer, value: buffer.at[rows].set(value), left, values)
-
-
-def by_groups(one: Callable[[Any], Any], xs: PyTree[Array], count: Any, slots: int) -> PyTree:
-    """`vmap(one)(xs)`, `slots` at a time, for the first `count` of a multiple of `slots`."""
-
-    @jax.jit  # traced once, for its shapes and for the loop
-    def part(i: Any) -> PyTree:
-        some = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i * slots, slots), xs)
-        if slots > 1:
-            return jax.vmap(one)(some)
-        # Batched linear algebra has a price even for a batch of one.
-        alone = one(jax.tree.map(lambda x: x[0], some))
-        return jax.tree.map(lambda x: x[None], alone)
-
-    total = len(jax.tree.leaves(xs)[0])
-    out = jax.tree.map(
-        lambda leaf: jnp.zeros((total, *leaf.shape[1:]), leaf.dtype),
-        jax.eval_shape(part, jnp.zeros((), INT)),
-    )
-
-    def body(i: Any, out: PyTree) -> PyTree:
-        return jax.tree.map(
-            lambda buffer, value: jax.lax.dynamic_update_slice_in_dim(buffer, value, i * slots, 0),
-            out,
-            part(i),
-        )
-
-    groups = jnp.asarray((count + slots - 1) // slots, INT)
-    return jax.lax.fori_loop(jnp.zeros((), INT), groups, body, out)

@@ -1,0 +1,66 @@
+"""Measures made of a function `f(network, data)`, in one line."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from .._types import Network
+from ..data import Regression
+from ..dynamics.measure import Measure
+from ..dynamics.view import View
+
+Function = Callable[[Network, Regression], Any]
+
+
+class _OfFunction(Measure):
+    f: Function
+    name: str = eqx.field(static=True)
+    dims: tuple[str, ...] = eqx.field(static=True)  # type: ignore[misc]
+    rotation_free: bool = eqx.field(static=True)  # type: ignore[misc]
+
+
+class Along(_OfFunction):
+    """The value of a function at every saved time."""
+
+    def update(self, t: Any, view: View, fixed: PyTree) -> Array:
+        return jnp.asarray(self.f(view.network, view.data))
+
+
+class AtEnd(_OfFunction):
+    """The value of a function at the end."""
+
+    def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
+        return jnp.asarray(self.f(last.network, last.data))
+
+
+def along(
+    name: str, f: Function, *, dims: Sequence[str] = (), rotation_free: bool = False
+) -> Measure:
+    """A measure that saves `f(network, data)` at every saved time.
+
+        jf.measures.along("sharpness", jf.theory.sharpness)
+
+    **Arguments:**
+
+    - `name`: under which it is found in `sol.measures` and in the dataset of a sweep.
+    - `f`: a function of the network at that time, any module, and the data; returns an array.
+    - `dims`: names of the dimensions of that array; "time" is put in front of them.
+    - `rotation_free`: whether f is the same for networks that differ by a rotation of inputs and
+      hidden units. If all measures of a sweep are, it works in r dimensions instead of D.
+
+    **Returns:** a `Measure`, for `gradient_flow`, `gradient_descent` and `Sweep`.
+    """
+    return Along(f=f, name=name, dims=("time", *dims), rotation_free=rotation_free)
+
+
+def at_end(
+    name: str, f: Function, *, dims: Sequence[str] = (), rotation_free: bool = False
+) -> Measure:
+    """A measure that is `f(network, data)` at the end of the trajectory; else as `along`.
+
+    jf.measures.at_end("norm", lambda network, data: jnp.linalg.norm(network.V))
+    """
+    return AtEnd(f=f, name=name, dims=tuple(dims), rotation_free=rotation_free)
