@@ -118,7 +118,7 @@ def solve(
         event = diffrax.Event(value, locate, direction=False)
     solver, rtol, scheme = settings.solver, settings.rtol, control
     implicit = isinstance(solver, Implicit)
-    if implicit:
+    if isinstance(solver, Implicit):
         solver, scheme = solver.bind(form, rtol), implicit_control
     # An interval of length zero is a legitimate one: ts = [0].
     length = t1 - t0

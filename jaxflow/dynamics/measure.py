@@ -1,7 +1,7 @@
 """A quantity that is read off a trajectory. One object serves a single flow and a sweep."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import equinox as eqx
 from jaxtyping import Array, Float, PyTree
@@ -18,7 +18,10 @@ class Measure(eqx.Module):
     "time" is that of the saved times.
     """
 
-    name: eqx.AbstractVar[str]
+    if TYPE_CHECKING:
+        name: ClassVar[str]
+    else:
+        name: eqx.AbstractVar[str]  # of the class, or of the object (`measures.along`)
     dims: ClassVar[tuple[str, ...]] = ()
     # True if the measure is invariant under rotations of inputs and hidden units. If all measures
     # of a sweep are, it works in r (the rank of the data) dimensions instead of D.

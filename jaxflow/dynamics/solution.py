@@ -73,7 +73,7 @@ class Solution(eqx.Module):
         codes = np.asarray(self.status)
         bad = codes[failed(codes)]
         if bad.size:
-            most = explained(Result(np.bincount(bad).argmax()), self.call)
+            most = explained(Result(int(np.bincount(bad).argmax())), self.call)
             many = "" if codes.ndim == 0 else f"{bad.size} of {codes.size} trajectories failed. "
             raise RuntimeError(many + most)
         return self

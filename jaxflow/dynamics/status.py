@@ -16,7 +16,7 @@ class Result(enum.IntEnum):
 
     message: str
 
-    def __new__(cls, code: int, message: str) -> "Result":
+    def __new__(cls, code: int, message: str = "") -> "Result":
         self = int.__new__(cls, code)
         self._value_, self.message = code, message
         return self

@@ -17,7 +17,7 @@ Function = Callable[[Network, Regression], Any]
 
 class _OfFunction(Measure):
     f: Function
-    name: str = eqx.field(static=True)
+    name: str = eqx.field(static=True)  # type: ignore[misc]
     dims: tuple[str, ...] = eqx.field(static=True)  # type: ignore[misc]
     rotation_free: bool = eqx.field(static=True)  # type: ignore[misc]
 

@@ -62,8 +62,8 @@ def oscillations(setting: Setting) -> dict[str, np.ndarray]:
     Averaged over time: each of shape (rates, seeds).
     """
     weights = ran("central flow", setting)["weights"]
-    weights = jnp.asarray(weights[:, :, weights.shape[2] // 2 :])
-    found = _oscillations(weights, chebyshev(), jnp.asarray(setting.rates))
+    tail = jnp.asarray(weights[:, :, weights.shape[2] // 2 :])
+    found = _oscillations(tail, chebyshev(), jnp.asarray(setting.rates))
     return {name: np.asarray(values) for name, values in found.items()}
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +53,7 @@ def padded(groups: list[DeepLinear]) -> list[DeepLinear]:
     """All of one width, by dead units."""
     most = max(g.first.shape[-2] for g in groups)
 
-    def pad(network: DeepLinear) -> DeepLinear:
+    def pad(network: Any) -> Any:
         more = (0, most - network.first.shape[-2])
         return dataclasses.replace(
             network,
