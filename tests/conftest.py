@@ -40,8 +40,8 @@ hypothesis.settings.load_profile("jaxflow")
 
 # The longest files, the longest first, so that no worker is left alone with one at the end.
 FIRST = (
-    *("charts", "deep_linear", "catalogue", "flow", "sweep", "descent", "implicit", "falsify"),
-    *("shallow", "store", "cli", "ensemble", "theory_wide", "theory_interpolation"),
+    *("flow", "descent", "implicit", "sweep", "falsify", "store", "shallow", "cli", "ensemble"),
+    *("deep_linear", "min2021", "compiles_once", "theory_wide", "theory_interpolation", "verify"),
 )
 
 

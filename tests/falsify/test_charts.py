@@ -1,3 +1,6 @@
+from typing import Any, NamedTuple
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -21,24 +24,53 @@ charts = [
 ]
 
 
+class Drawn(NamedTuple):
+    c: dict[str, Any]  # the coordinates
+    network: Any
+    data: jf.Regression
+    product: Any
+    residual: Any
+    imbalance: Any  # its eigenvalues, or the imbalances of the layers of a deep network
+    gradient: dict[str, Any]  # of a function of network and data, by the coordinates
+
+
+@eqx.filter_jit
+def _drawn(chart, size, seed):
+    c = chart.sample(jr.key(seed), Size(*size))
+
+    def value(c):
+        network, data = chart(c, Size(*size))
+        return jnp.sum(network.product**2) + jnp.sum(data.targets)
+
+    network, data = chart(c, Size(*size))
+    deep = isinstance(network, jf.DeepLinear)
+    found = layer_imbalances(network) if deep else imbalance(network, data).eigenvalues
+    residual = data.Y - jax.vmap(network)(data.X)
+    return Drawn(c, network, data, network.product, residual, found, jax.grad(value)(c))
+
+
 def drawn(chart, size, seed):
-    c = chart.sample(jr.key(seed), size)
-    return c, *chart(c, size)
+    """A network and its data at random coordinates: one compiled program for each chart."""
+    return jax.tree.map(np.asarray, _drawn(chart, tuple(size), np.int64(seed)))
+
+
+def squares(*arrays):
+    return sum(float(np.sum(array**2)) for array in arrays)
 
 
 @pytest.mark.parametrize(("chart", "size"), charts)
 @settings(max_examples=10, deadline=None)
 @given(seed=seeds)
 def test_the_residual_is_a_coordinate(chart, size, seed):
-    c, network, data = drawn(chart, size, seed)
+    found = drawn(chart, size, seed)
+    data, E = found.data, found.c["E"]
     assert (data.rank, data.outputs, data.features) == (
         size.rank,
         size.outputs,
         size.rank + size.off_span,
     )
-    E = data.Y - jax.vmap(network)(data.X)
-    scale = float(jnp.abs(data.Y).max() + jnp.abs(c["E"]).max())
-    np.testing.assert_allclose(E, c["E"], atol=1e-13 * scale)
+    scale = np.abs(data.Y).max() + np.abs(E).max()
+    np.testing.assert_allclose(found.residual, E, atol=1e-13 * scale)
     if chart.isotropic:
         np.testing.assert_array_equal(data.singular_values, 1)
 
@@ -46,50 +78,45 @@ def test_the_residual_is_a_coordinate(chart, size, seed):
 @settings(max_examples=10, deadline=None)
 @given(seed=seeds)
 def test_balanced(seed):
-    _, network, data = drawn(*charts[1], seed)
-    size = float(jnp.sum(network.V**2))
-    np.testing.assert_allclose(imbalance(network, data).eigenvalues, 0, atol=1e-13 * size)
-    assert jnp.linalg.matrix_rank(network.V) == 2
+    found = drawn(*charts[1], seed)
+    np.testing.assert_allclose(found.imbalance, 0, atol=1e-13 * squares(found.network.V))
+    assert np.linalg.matrix_rank(found.network.V) == 2
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 @settings(max_examples=10, deadline=None)
 @given(seed=seeds)
 def test_lambda_balanced(sign, seed):
-    c, network, data = drawn(*charts[2 if sign > 0 else 3], seed)
-    values = np.asarray(imbalance(network, data).eigenvalues)[: network.width]
-    size = float(jnp.sum(network.V**2) + jnp.sum(network.U**2))
-    np.testing.assert_allclose(values, sign * float(c["root"]) ** 2, atol=1e-12 * size)
+    found = drawn(*charts[2 if sign > 0 else 3], seed)
+    values = found.imbalance[: found.network.width]
+    size = squares(found.network.V, found.network.U)
+    np.testing.assert_allclose(values, sign * found.c["root"] ** 2, atol=1e-12 * size)
 
 
 @settings(max_examples=10, deadline=None)
 @given(seed=seeds)
 def test_prescribed(seed):
-    c, network, data = drawn(*charts[4], seed)
-    expected = np.sort(np.r_[np.asarray(c["plus"]) ** 2, -(np.asarray(c["minus"]) ** 2)])[::-1]
-    size = float(jnp.sum(network.V**2) + jnp.sum(network.U**2))
-    np.testing.assert_allclose(imbalance(network, data).eigenvalues, expected, atol=1e-12 * size)
-    p = np.sort(np.abs(np.asarray(c["p"])))[::-1]
-    np.testing.assert_allclose(jnp.linalg.svdvals(network.product), p, atol=1e-12 * size)
+    found = drawn(*charts[4], seed)
+    expected = np.sort(np.r_[found.c["plus"] ** 2, -(found.c["minus"] ** 2)])[::-1]
+    size = squares(found.network.V, found.network.U)
+    np.testing.assert_allclose(found.imbalance, expected, atol=1e-12 * size)
+    p = np.sort(np.abs(found.c["p"]))[::-1]
+    values = np.linalg.svd(found.product, compute_uv=False)
+    np.testing.assert_allclose(values, p, atol=1e-12 * size)
 
 
 @settings(max_examples=10, deadline=None)
 @given(seed=seeds)
 def test_deep_balanced(seed):
-    _, network, _ = drawn(*charts[6], seed)
-    size = float(jnp.sum(network.last**2))
-    np.testing.assert_allclose(layer_imbalances(network), 0, atol=1e-13 * size)
+    found = drawn(*charts[6], seed)
+    np.testing.assert_allclose(found.imbalance, 0, atol=1e-13 * squares(found.network.last))
 
 
 @pytest.mark.parametrize(("chart", "size"), charts)
 def test_derivatives_exist(chart, size):
-    c = chart.sample(jr.key(1), size)
-
-    def value(c):
-        network, data = chart(c, size)
-        return jnp.sum(network.product**2) + jnp.sum(data.targets)
-
-    for leaf in jax.tree.leaves(jax.grad(value)(c)):
+    found = drawn(chart, size, 1)
+    assert set(found.gradient) == set(found.c)
+    for leaf in found.gradient.values():
         assert np.all(np.isfinite(leaf))
 
 
@@ -102,9 +129,10 @@ def test_sizes_are_those_that_exist():
 
 
 def test_data_of_a_spectrum():
-    data = jf.Regression.of_spectrum(jnp.asarray([2.0, 0.5]), jnp.ones((2, 3)), features=4)
+    spectrum, targets = np.array([2.0, 0.5]), np.ones((2, 3))
+    data = jax.jit(lambda s, Y: jf.Regression.of_spectrum(s, Y, features=4))(spectrum, targets)
     same = jf.Regression(data.X, data.Y)
     np.testing.assert_allclose(data.singular_values, same.singular_values)
     np.testing.assert_allclose(data.min_norm, same.min_norm, atol=1e-15)
     with pytest.raises(ValueError, match="at least 2 features"):
-        jf.Regression.of_spectrum(jnp.asarray([2.0, 0.5]), jnp.ones((2, 3)), features=1)
+        jf.Regression.of_spectrum(jnp.asarray(spectrum), jnp.asarray(targets), features=1)

@@ -35,6 +35,7 @@ def envelope(factor):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inequality", "chart"),
     [
@@ -63,6 +64,7 @@ def test_printed_formulas_are_refuted(inequality, chart, tmp_path):
         assert any(np.array_equal(file[name], leaves[0]) for name in file.files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "inequality",
     [
@@ -81,6 +83,7 @@ def test_theorems_are_not(inequality):
     assert "no violation" in str(found)
 
 
+@pytest.mark.slow
 def test_trajectories():
     sizes = [Size(1, 1, 2)]
     broken = jf.falsify(envelope(1.05), sizes=sizes, seconds=100.0)
@@ -90,6 +93,7 @@ def test_trajectories():
     assert not held.violated
 
 
+@pytest.mark.slow
 def test_violations_outside_the_hypotheses_do_not_count():
     always = jf.Inequality(
         "0 <= |U| - 1",
@@ -105,6 +109,7 @@ def test_violations_outside_the_hypotheses_do_not_count():
         jf.falsify(never, sizes=SMALL[:1], evaluations=10, seconds=0.1)
 
 
+@pytest.mark.slow
 def test_rounding_is_never_a_counterexample():
     # An identity, evaluated so badly that doubles break it by 1e-7.
     def one(network, data):
