@@ -6,13 +6,14 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .._types import Preset
 from ..sweeps import Sweep
 from ..sweeps.run import Progress
 from .evidence import Evidence
 from .experiments import finished, once
 
 PRESETS = ("quick", "paper", "large")
-Settings = Callable[[str], Any]
+Settings = Callable[[Preset], Any]
 Arguments = Mapping[str, Any]
 
 
