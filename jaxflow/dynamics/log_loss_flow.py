@@ -111,7 +111,7 @@ def log_loss_flow(
 
     A `DiagonalLinear` moves in its mirror coordinates, `d nu / d s = p / (p^T K p)` with K its
     tangent kernel, n equations; other modules in their parameters. The same flow in a sweep:
-    `Sweep(data, law, ts=s, loss=jf.ExponentialLoss(), formulation="log_loss", rtol=1e-10)`.
+    `Sweep(data, law, ts=s, loss=jf.ExponentialLoss(), formulation="log_loss_parameters")`.
 
     **Arguments:**
 
