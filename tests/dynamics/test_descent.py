@@ -201,7 +201,7 @@ def test_compressed_network_descends_alike(data, optimizer):
 @pytest.mark.parametrize("kwargs", [{"momentum": 0.9}, {"batch": 3}], ids=["momentum", "batches"])
 def test_any_width_descends_alike_for_long(kwargs):
     problem = jf.data.gaussian(jax.random.key(1), 6, 8, 2, whiten=True)
-    wide = jf.init.Gaussian()(jax.random.key(2), problem, width=10_000)
+    wide = jf.init.Gaussian()(jax.random.key(2), problem, width=100_000)
     ends = [
         gradient_descent(net, problem, sgd, learning_rate=2e-3, steps=5000, saves=2, **kwargs)
         for net in (wide, jf.compress(wide, problem))
