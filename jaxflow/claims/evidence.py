@@ -33,7 +33,7 @@ class Evidence:
     - `rule`: turns this evidence into True, False or None and the reason in one sentence.
     """
 
-    slack: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+    slack: Any = ()
     applies: Any = True
     vacuous: Any = False
     failed: Any = None

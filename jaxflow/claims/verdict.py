@@ -1,7 +1,6 @@
 """The outcome of a claim, as a value and as JSON."""
 
 import dataclasses
-import json
 from typing import Any
 
 import numpy as np
@@ -49,20 +48,14 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """The verdict in plain values; a number that is not finite becomes null."""
-        return _finite(json.loads(json.dumps(dataclasses.asdict(self), default=_plain)))
+        return _plain(dataclasses.asdict(self))
 
 
 def _plain(value: Any) -> Any:
-    if hasattr(value, "__array__"):  # of NumPy or of JAX, scalar or not
-        return np.asarray(value).tolist()
-    raise TypeError(f"{type(value).__name__} does not belong in a verdict.")
-
-
-def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_finite(v) for v in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if hasattr(value, "__array__"):  # of NumPy or of JAX, scalar or not
+        return _plain(np.asarray(value).tolist())
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -9,7 +9,6 @@ import jax
 from threadpoolctl import threadpool_limits
 
 from ..machine import keep_programs
-from .claim import Claim
 from .experiments import shared_runs
 from .registry import find
 from .verdict import Verdict
@@ -53,14 +52,12 @@ def verify_all(
 def _verdicts(parts: list[Part], preset: str, count: int) -> Iterator[Verdict]:
     if count == 1:
         for part in parts:
-            with shared_runs():
-                for claim in _claims(part):
-                    yield verify(claim, preset=preset)
+            yield from _judged(part, preset)
         return
     context = multiprocessing.get_context("spawn")
     settings = (bool(jax.config.read("jax_enable_x64")),)
     with concurrent.futures.ProcessPoolExecutor(count, context, _begin, settings) as pool:
-        tasks = [pool.submit(_judge, part, preset) for part in parts]
+        tasks = [pool.submit(_all_judged, part, preset) for part in parts]
         try:
             for task in concurrent.futures.as_completed(tasks):
                 yield from task.result()
@@ -83,11 +80,12 @@ def _begin(x64: bool) -> None:
     threadpool_limits(1, user_api="blas")
 
 
-def _claims(part: Part) -> list[Claim]:
+def _judged(part: Part, preset: str) -> Iterator[Verdict]:
     found = {claim.id: claim for _, name in part for claim in find(name)}
-    return [found[id] for id, _ in part]
-
-
-def _judge(part: Part, preset: str) -> list[Verdict]:
     with shared_runs():
-        return [verify(claim, preset=preset) for claim in _claims(part)]
+        for id, _ in part:
+            yield verify(found[id], preset=preset)
+
+
+def _all_judged(part: Part, preset: str) -> list[Verdict]:
+    return list(_judged(part, preset))
