@@ -191,7 +191,7 @@ class Paper:
 class _Words(string.Formatter):
     def format_field(self, value: Any, format_spec: str) -> str:
         if format_spec == "times":
-            return "" if value == 1 else f"{value:g} * "
+            return "" if value == 1 else f"{value:.12g} * "
         return super().format_field(value, format_spec)
 
 

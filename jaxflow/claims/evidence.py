@@ -71,9 +71,9 @@ class Evidence:
 def at_least(
     name: str, ratio: Any, factor: float = 1.0, *, measured: Numbers | None = None, **more: Any
 ) -> Evidence:
-    """Evidence that every `ratio` is at least `factor`; `name` says what it is the ratio of.
+    """Evidence that every `ratio` is at least `factor`: the slack is `ratio / factor - 1`.
 
-    `measured` are further numbers to report; other arguments are fields of `Evidence`.
+    `name` says what it is the ratio of. `measured` are further numbers to report; other arguments are fields of `Evidence`.
     """
     ratio = np.asarray(ratio, float)
     found = {f"{name}_min": float(ratio.min()), f"{name}_median": float(np.median(ratio))}
@@ -85,7 +85,10 @@ def at_least(
 def at_most(
     name: str, size: Any, tolerance: float, *, measured: Numbers | None = None, **more: Any
 ) -> Evidence:
-    """Evidence that every `size` is zero, up to a tolerance; else as `at_least`."""
+    """Evidence that every `size` is zero, up to a tolerance: the slack is `1 - size / tolerance`.
+
+    The tolerance has to cover the errors of computation. Other arguments as in `at_least`.
+    """
     size = np.asarray(size, float)
     found, predicted = {f"{name}_max": float(size.max())}, {name: f"0 (to {tolerance:g})"}
     slack = 1 - size / tolerance

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import beta
 
+from ..dynamics.status import Result, failed
+
 if TYPE_CHECKING:
     from .evidence import Evidence, Rule
 
@@ -15,13 +17,14 @@ def for_all(evidence: "Evidence") -> tuple[bool | None, str]:
     """A bound on every trial: False on one violation, True only on evidence without any.
 
     Trials for which the claim is vacuous, and those outside its hypotheses, are counted and are
-    never evidence. A slack that is not a number counts as a failed trial.
+    never evidence. A slack that is not a number counts as a failed trial, and with more than 1% of
+    failed trials nothing is decided.
     """
     unusable = evidence.failed | np.isnan(evidence.slack)
-    failed, total = int(unusable.sum()), evidence.slack.size
+    count, total = int(unusable.sum()), evidence.slack.size
     counts = evidence.applies & ~evidence.vacuous
     broken = counts & (evidence.slack < -evidence.allowance)
-    tail = f" ({failed} of {total} failed)" if failed else ""
+    tail = f" ({count} of {total} failed{_how(evidence)})" if count else ""
     if broken.any():
         worst = float(evidence.slack[broken].min())
         return False, (
@@ -34,11 +37,18 @@ def for_all(evidence: "Evidence") -> tuple[bool | None, str]:
     if not good.any():
         said = f"it is vacuous for all {evidence.trials} that meet the hypotheses{tail}"
         return None, said
-    if failed > FAILED_SHARE * total:
-        return None, f"too many {evidence.trials} failed: {failed} of {total}"
+    if count > FAILED_SHARE * total:
+        return None, f"too many {evidence.trials} failed: {count} of {total}{_how(evidence)}"
     worst = float(evidence.slack[good].min())
     said = f"no violation in {int(good.sum())} {evidence.trials}; tightest slack {worst:.2e}{tail}"
     return True, said
+
+
+def _how(evidence: "Evidence") -> str:
+    """How the failed trajectories of a sweep ended."""
+    status = [] if evidence.dataset is None else evidence.dataset["status"].values.ravel()
+    names = sorted({Result(int(code)).name for code in status if failed(code)})
+    return f", with {', '.join(names)}" if names else ""
 
 
 def with_probability(delta: float, *, level: float = 0.999) -> "Rule":
