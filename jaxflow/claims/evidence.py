@@ -73,7 +73,8 @@ def at_least(
 ) -> Evidence:
     """Evidence that every `ratio` is at least `factor`: the slack is `ratio / factor - 1`.
 
-    `name` says what it is the ratio of. `measured` are further numbers to report; other arguments are fields of `Evidence`.
+    `name` says what it is the ratio of, and `measured` are further numbers to report. Other
+    arguments are fields of `Evidence`.
     """
     ratio = np.asarray(ratio, float)
     found = {f"{name}_min": float(ratio.min()), f"{name}_median": float(np.median(ratio))}
