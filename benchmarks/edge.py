@@ -50,7 +50,7 @@ def heights(setting: Setting) -> dict[str, Any]:
         "seeds": setting.seeds,
         "steps": setting.steps,
         "seconds": seconds,
-        "failed": int(failed(found.status.values).sum()),
+        "failed": int(failed(found["status"]).sum()),
         "off_the_edge": (~there).sum(axis=1).tolist(),
         "gap_max": np.where(there, np.abs(gap), 0).max(axis=1).tolist(),
         "gap_max_with_those": np.abs(gap).max(axis=1).tolist(),
