@@ -72,6 +72,14 @@ def unchecked():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture
+def optimized():
+    """All passes of the compiler, for the few tests that run for longer than they compile."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _forget():
     """A compiled program holds memory maps, of which a process may have 65,530."""

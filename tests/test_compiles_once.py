@@ -73,7 +73,7 @@ THEORY = {
     "descent_bound": lambda f, p: f(p.two, p.data, 1e-3),
     "domine": lambda f, p: f(p.W1, p.W1.T, p.S, 0.3, 1.0),
     "end_to_end_velocity": lambda f, p: f(p.W1, p.S, 3),
-    "entropic_limit": lambda f, p: f(np.asarray(p.data.X), p.data.X @ np.ones(4), -1.0),
+    "entropic_limit": lambda f, p: f(np.asarray(p.data.X), np.asarray(p.data.X) @ np.ones(4), -1.0),
     "flat_directions": lambda f, p: f(p.shallow, [0, 2]),
     "flow_limit": lambda f, p: f(p.mirror, p.one),
     "hessian": lambda f, p: f(p.small, p.one),

@@ -198,6 +198,7 @@ def test_compressed_network_descends_alike(data, optimizer):
     )
 
 
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("kwargs", [{"momentum": 0.9}, {"batch": 3}], ids=["momentum", "batches"])
 def test_any_width_descends_alike_for_long(kwargs):
     problem = jf.data.gaussian(jax.random.key(1), 6, 8, 2, whiten=True)

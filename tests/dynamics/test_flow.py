@@ -240,6 +240,7 @@ def test_no_time_at_all(data, network):
     assert solution.t1 == 0
 
 
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("seed", range(2))
 def test_limit_is_the_min_norm_solution_plus_what_is_off_the_span(data, seed):
     start = draw(data, seed=seed)

@@ -83,6 +83,7 @@ def test_theorems_are_not(inequality):
     assert "no violation" in str(found)
 
 
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.slow
 def test_trajectories():
     sizes = [Size(1, 1, 2)]

@@ -68,6 +68,7 @@ def p_values(one, other):
     return [stats.ks_2samp(a, b).pvalue for a, b in zip(one, other, strict=True)]
 
 
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("width", [30, 100, 500])
 def test_level_rate_and_distance_have_the_law_of_full_networks(width):
     direct, full = laws_of(Gaussian(), width), laws_of(Drawn(), width)
