@@ -46,7 +46,9 @@ def for_all(evidence: "Evidence") -> tuple[bool | None, str]:
 
 def _how(evidence: "Evidence") -> str:
     """How the failed trajectories of a sweep ended."""
-    status = [] if evidence.dataset is None else evidence.dataset["status"].values.ravel()
+    if evidence.dataset is None:
+        return ""
+    status = evidence.dataset["status"].values.ravel()
     names = sorted({Result(int(code)).name for code in status if failed(code)})
     return f", with {', '.join(names)}" if names else ""
 
