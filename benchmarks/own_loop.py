@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from jaxflow import Result, View
-from jaxflow.dynamics.ensemble import map_in_groups
+from jaxflow import Result
+from jaxflow.dynamics import View
+from jaxflow.dynamics.ensemble import SaveTimes, map_in_groups
 from jaxflow.dynamics.flow import horizon
 from jaxflow.dynamics.formulations import TwoLayerResidual
 from jaxflow.dynamics.formulations.residual import LogResidual, ResidualState
@@ -62,8 +63,8 @@ def judge(
     controller: BlockController, t0: Any, t1: Any, scaled: Any, order: Any, state: Any
 ) -> Any:
     """What Diffrax's controller makes of a step with this scaled error."""
-    zero = jnp.zeros((), control.rtol.dtype)
-    return control._pid(t0).adapt_step_size(t0, t1, zero, zero, None, scaled, order, state)
+    zero = jnp.zeros((), controller.rtol.dtype)
+    return controller._pid(t0).adapt_step_size(t0, t1, zero, zero, None, scaled, order, state)
 
 
 RUNNING = -1  # beside the codes of `Result`
