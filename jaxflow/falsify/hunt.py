@@ -293,6 +293,3 @@ class _Along(Measure):
 
     def update(self, t: Any, view: Any, fixed: Any) -> Any:
         return view.network
-
-    def finish(self, ts: Any, saved: Any, last: Any, fixed: Any) -> Any:
-        return saved

@@ -44,9 +44,6 @@ class GramAlong(Measure):
         Z = jnp.concatenate(view.factors, axis=0)
         return Z @ Z.T
 
-    def finish(self, ts: Any, saved: Any, last: Any, fixed: Any) -> Any:
-        return saved
-
 
 def everywhere(*cases: Case) -> Callable[[str], tuple[Case, ...]]:
     """The same cases for every preset."""

@@ -73,9 +73,6 @@ class Weights(Measure):
         network = view.network
         return jax.flatten_util.ravel_pytree(eqx.filter(network, trainable(network)))[0]
 
-    def finish(self, ts: Any, saved: Any, last: Any, fixed: Any) -> Array:
-        return saved
-
 
 class LogSpeed(Measure):
     """`log ||grad L||` at every saved time."""
@@ -85,9 +82,6 @@ class LogSpeed(Measure):
 
     def update(self, t: Any, view: Any, fixed: Any) -> Array:
         return view.log_speed
-
-    def finish(self, ts: Any, saved: Any, last: Any, fixed: Any) -> Array:
-        return saved
 
 
 @dataclasses.dataclass(frozen=True)
