@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from jaxflow import Result
 from jaxflow.dynamics import View
 from jaxflow.dynamics.ensemble import SaveTimes, map_in_groups
-from jaxflow.dynamics.flow import horizon
+from jaxflow.dynamics.flow import time_scale
 from jaxflow.dynamics.formulations import TwoLayerResidual
 from jaxflow.dynamics.formulations.residual import LogResidual, ResidualState
 from jaxflow.dynamics.formulations.two_layer_linear import Factors
@@ -188,7 +188,8 @@ class Loop:
         rates = jax.vmap(form.fastest_rate)(self.starts)
 
         def spans(rate: Any, network: Any) -> tuple[Array, Array, Array]:
-            return horizon(rate, save_times(network, form.data), self.dtype)
+            ts = save_times(network, form.data)
+            return ts, ts[-1], time_scale(rate, self.dtype)
 
         self.ts, self.t1, self.scale = jax.vmap(spans)(rates, networks)
         # The stiffest first, so that no long trajectory is left to run alone at the end.

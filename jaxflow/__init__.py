@@ -43,6 +43,7 @@ from .networks import (
     activations as activations,
     compress as compress,
     init as init,
+    module as module,
 )
 from .networks.losses import (
     ExponentialLoss as ExponentialLoss,

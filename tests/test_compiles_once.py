@@ -125,6 +125,7 @@ NETWORKS = {
     "compress": lambda f, p: f(p.wide, p.data),
     "cross_kernel": lambda f, p: f(p.deep, p.data.X, p.data.X[:2]),
     "fits": lambda f, p: f(p.two, p.data),
+    "module": lambda f, p: f(lambda w, x: w @ x, p.S)(p.x[:2]),
     "span_factors": lambda f, p: f(p.two, p.data),
     "stack": lambda f, p: f(p.two.V, p.two.V),
     "tangent_kernel": lambda f, p: f(p.shallow, p.line),

@@ -1,41 +1,16 @@
 """The regression problem, and what its spectrum says about it."""
 
 import warnings
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from numpy.typing import ArrayLike
 
-
-def canonical(name: str, values: ArrayLike) -> np.ndarray:
-    """`values` as a NumPy matrix of finite floats, in the dtype that JAX will keep."""
-    if isinstance(values, jax.core.Tracer):
-        raise ValueError(
-            f"{name} is being traced, but its numerical rank decides array shapes: "
-            "build the Regression outside jit, vmap and grad, and pass it in."
-        )
-    array = np.asarray(values)
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}.")
-    if array.ndim == 1:
-        array = array[:, None]
-    if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(
-            f"{name} must be a non-empty matrix with one row per sample, got shape {array.shape}."
-        )
-    wanted = array.dtype if array.dtype.kind == "f" else np.dtype(np.float64)
-    # JAX decomposes matrices of these two dtypes only.
-    wanted = np.dtype(np.float32 if wanted.itemsize <= 4 else np.float64)
-    array = array.astype(jax.dtypes.canonicalize_dtype(wanted))
-    bad = int(np.size(array) - np.isfinite(array).sum())
-    if bad:
-        raise ValueError(
-            f"{name} has {bad} NaN or infinite entries: remove or impute those rows first."
-        )
-    return array
+from .arrays import canonical, traced
 
 
 def warn_if_rounded(*values: ArrayLike, stacklevel: int) -> None:
@@ -67,6 +42,8 @@ class Regression(eqx.Module):
     - `rank_tolerance`: singular values at or below `rank_tolerance * s_1` count as zero. Default
       `max(n, D) * eps` of X's dtype, the threshold of `numpy.linalg.matrix_rank`. Directions that
       count as zero are left out of the span: their loss is part of `optimal_loss`.
+    - `classes`: the names of the classes that one-hot targets stand for, one per column of Y, or
+      two names for one column of -1 (the first) and +1 (the second).
 
     **Attributes:** `X`, `Y`, and
 
@@ -74,9 +51,17 @@ class Regression(eqx.Module):
     - `singular_values`: `s`, shape `(r,)`, decreasing. (Min et al. write `Sigma_x = S^2`.)
     - `targets`: `W^T Y`, shape `(r, m)`.
     - `optimal_loss`: L*, the least loss of any linear predictor.
+    - `repeats`, shape `(n,)`: for each sample the first one with the same input.
+    - `classes`: as given, a tuple of names, or None.
 
-    **Raises:** `ValueError` for shapes that do not fit, entries that are not finite, X = 0, or
-    construction under a JAX transformation (the rank decides shapes).
+    **Derivatives:** Y may be traced, so that `jax.grad(lambda a: f(Regression(X, a * Y)))` and
+    `vmap` over targets are right. X may not, since its rank decides shapes. Fields cannot be
+    replaced one by one, since most are computed from X and Y: build a new `Regression`.
+
+    **Raises:** `ValueError` for shapes that do not fit, entries that are not finite, missing or
+    not plain numbers (masks, units, sparse matrices), X = 0, X built under a JAX transformation,
+    and numbers so large or small that the squares of the singular values, which are the rates of
+    the flow, leave the range of the dtype.
 
     **Example:**
 
@@ -88,40 +73,94 @@ class Regression(eqx.Module):
     [[1.0], [3.0]]
     """
 
-    X: Float[Array, "n D"]
-    Y: Float[Array, "n m"]
+    _X: Float[Array, "n D"]
+    _Y: Float[Array, "n m"]
     left: Float[Array, "n r"]
     singular_values: Float[Array, " r"]
     right: Float[Array, "D r"]
-    targets: Float[Array, "r m"]
-    optimal_loss: Float[Array, ""]
+    _targets: Float[Array, "r m"]
+    _optimal_loss: Float[Array, ""]
+    repeats: Int[Array, " n"]
+    classes: Any = eqx.field(static=True)  # a tuple of names, or None
 
-    def __init__(self, X: ArrayLike, Y: ArrayLike, *, rank_tolerance: float | None = None):
-        x, y = canonical("X", X), canonical("Y", Y)
+    def __init__(
+        self,
+        X: ArrayLike,
+        Y: ArrayLike,
+        *,
+        rank_tolerance: float | None = None,
+        classes: Any = None,
+    ):
+        x, y = canonical("X", X), traced("Y", Y)
         warn_if_rounded(X, Y, stacklevel=4)  # two of the frames are Equinox's
         if len(x) != len(y):
             raise ValueError(
                 f"X has {len(x)} rows and Y has {len(y)}: they must have one row per sample each."
             )
-        dtype = np.result_type(x, y)
+        dtype = np.result_type(x, y.dtype)
         if rank_tolerance is None:
             rank_tolerance = max(x.shape) * float(np.finfo(x.dtype).eps)
         if not 0 <= rank_tolerance < 1:
             raise ValueError(f"rank_tolerance must lie in [0, 1), got {rank_tolerance}.")
-        # In double precision whatever the dtype.
-        wide_x, wide_y = x.astype(np.float64), y.astype(np.float64)
-        left, s, right = np.linalg.svd(wide_x, full_matrices=False)
-        rank = int(np.count_nonzero(s > rank_tolerance * s[0])) if s[0] > 0 else 0
-        if rank == 0:
-            raise ValueError("X is zero: there is nothing to learn from it.")
-        left, s, right = left[:, :rank], s[:rank], right[:rank].T
-        targets = left.T @ wide_y
-        self.X, self.Y = jnp.asarray(x, dtype), jnp.asarray(y, dtype)
+        left, s, right = _decomposition(x, rank_tolerance, dtype)
+        self._X, self._Y = jnp.asarray(x, dtype), jnp.asarray(y, dtype)
         self.left = jnp.asarray(left, dtype)
         self.singular_values = jnp.asarray(s, dtype)
         self.right = jnp.asarray(right, dtype)
-        self.targets = jnp.asarray(targets, dtype)
-        self.optimal_loss = jnp.asarray(0.5 * np.sum((wide_y - left @ targets) ** 2), dtype)
+        first: dict[bytes, int] = {}
+        repeats = [first.setdefault(row.tobytes(), i) for i, row in enumerate(x + 0.0)]
+        self.repeats = jnp.asarray(np.asarray(repeats, np.int32))
+        if isinstance(y, np.ndarray):
+            # In double precision whatever the dtype.
+            wide = y.astype(np.float64)
+            known = left.T @ wide
+            with np.errstate(over="ignore"):
+                least = np.asarray(0.5 * np.sum((wide - left @ known) ** 2))
+                if not np.isfinite(np.sum(y.astype(dtype) ** 2)):
+                    raise ValueError(
+                        f"Y is so large, up to {np.abs(y).max():.1g}, that its loss is beyond "
+                        f"the range of {dtype}: divide Y by that number."
+                    )
+            targets, loss = jnp.asarray(known, dtype), jnp.asarray(least, dtype)
+        else:
+            targets = _times(self.left.T, self._Y)
+            loss = 0.5 * jnp.sum((self._Y - _times(self.left, targets)) ** 2)
+        self._targets, self._optimal_loss = targets, loss
+        self.classes = None if classes is None else tuple(map(str, classes))
+
+    def __check_init__(self):
+        m = self._Y.shape[-1]
+        if self.classes is not None and len(self.classes) != (2 if m == 1 else m):
+            raise ValueError(
+                f"classes names {len(self.classes)} classes for {m} target"
+                f"{'s' * (m > 1)}: give one name per target, or two for one target of -1 and +1."
+            )
+
+    @property
+    def X(self) -> Any:
+        """The inputs (n, D), one row per sample."""
+        return _given(self._X, "X")
+
+    @property
+    def Y(self) -> Any:
+        """The targets (n, m), one row per sample."""
+        return _given(self._Y, "Y")
+
+    @property
+    def targets(self) -> Any:
+        """`W^T Y` (r, m), the targets of the modes."""
+        return _given(self._derived()[0], "targets")
+
+    @property
+    def optimal_loss(self) -> Any:
+        """L*, the least loss of any linear predictor."""
+        return _given(self._derived()[1], "optimal_loss")
+
+    def _derived(self) -> Any:
+        stored = self._targets, self._optimal_loss
+        if not isinstance(self._Y, jax.Array | np.ndarray):
+            return stored  # a tree of something else, such as a filter mask
+        return _following(*stored, self.left, self._Y)
 
     @staticmethod
     def of_spectrum(
@@ -146,13 +185,15 @@ class Regression(eqx.Module):
                 f"{targets.shape[0]} and {D}."
             )
         fields = {
-            "X": jnp.pad(jnp.diag(singular_values), ((0, 0), (0, D - r))),
-            "Y": targets,
+            "_X": jnp.pad(jnp.diag(singular_values), ((0, 0), (0, D - r))),
+            "_Y": targets,
             "left": jnp.eye(r, dtype=dtype),
             "singular_values": singular_values,
             "right": jnp.eye(D, r, dtype=dtype),
-            "targets": targets,
-            "optimal_loss": jnp.zeros((), dtype),
+            "_targets": targets,
+            "_optimal_loss": jnp.zeros((), dtype),
+            "repeats": jnp.arange(r, dtype=np.int32),
+            "classes": None,
         }
         data = object.__new__(Regression)
         for name, value in fields.items():
@@ -169,10 +210,10 @@ class Regression(eqx.Module):
         rest = min(self.features - self.rank, self.outputs + self.rank)
         X = jnp.pad(self.left * self.singular_values[None, :], ((0, 0), (0, rest)))
         right = jnp.eye(self.rank + rest, self.rank, dtype=self.X.dtype)
-        return eqx.tree_at(lambda data: (data.X, data.right), self, (X, right))
+        return eqx.tree_at(lambda data: (data._X, data.right), self, (X, right))
 
     def __repr__(self) -> str:
-        if not isinstance(self.Y, jax.Array | np.ndarray):
+        if not isinstance(self._Y, jax.Array | np.ndarray):
             return object.__repr__(self)  # a tree of something else, such as a filter mask
         sizes = f"n={self.samples}, D={self.features}, m={self.outputs}, rank={self.rank}"
         if isinstance(self.Y, jax.core.Tracer) or self.Y.ndim > 2:
@@ -221,6 +262,70 @@ class Regression(eqx.Module):
         return self.right @ self.span_solution
 
     @property
+    def means(self) -> Float[Array, "n m"]:
+        """For each sample the mean target of all with its input: no function of x fits better."""
+
+        def total(values: Array) -> Array:
+            return jax.ops.segment_sum(values, self.repeats, self.samples)[self.repeats]
+
+        return total(self.Y) / total(jnp.ones((self.samples, 1), self.Y.dtype))
+
+    @property
     def best_fit(self) -> Float[Array, "n m"]:
         """`W W^T Y`: the predictions of every linear minimizer."""
         return self.left @ self.targets
+
+
+def _decomposition(
+    x: np.ndarray, rank_tolerance: float, dtype: np.dtype
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """W, s and Phi of rank r, in double precision whatever the dtype of x."""
+    wide = x.astype(np.float64, copy=False)
+    largest = np.abs(wide).max()
+    if largest == 0:
+        raise ValueError("X is zero: there is nothing to learn from it.")
+    # The decomposition squares entries: they must not overflow there.
+    unit = 1.0 if 1e-100 < largest < 1e100 else largest
+    left, s, right = np.linalg.svd(wide / unit if unit != 1 else wide, full_matrices=False)
+    rank = int(np.count_nonzero(s > rank_tolerance * s[0]))
+    s = s[:rank]
+    low, high = 2 * (np.log10(s[[-1, 0]]) + np.log10(unit))
+    if high > np.log10(np.finfo(dtype).max) or low < np.log10(np.finfo(dtype).tiny):
+        raise ValueError(
+            f"The squares of the singular values of X, which are the rates of the flow, range from "
+            f"1e{low:.0f} to 1e{high:.0f}, beyond {dtype}: divide X by its size, {largest:.0e}"
+            + (", or raise rank_tolerance." if high - low > 30 else ".")
+        )
+    return left[:, :rank], s * unit, right[:rank].T
+
+
+def _times(A: Float[Array, "a b"], B: Float[Array, "b c"]) -> Float[Array, "a c"]:
+    return jnp.matmul(A, B, precision="highest")
+
+
+@jax.custom_jvp
+def _following(targets: Array, optimal_loss: Array, left: Array, Y: Array) -> tuple[Array, Array]:
+    """The stored `W^T Y` and L*; their derivatives are those of functions of Y."""
+    return targets, optimal_loss
+
+
+def _following_jvp(primals: Any, tangents: Any) -> Any:
+    targets, optimal_loss, left, Y = primals
+    dtargets, dloss, _, dY = tangents
+    if not isinstance(dY, jax.custom_derivatives.SymbolicZero):
+        dtargets = _times(left.T, dY)
+        dloss = jnp.sum((Y - _times(left, targets)) * dY)
+    return (targets, optimal_loss), (dtargets, dloss)
+
+
+_following.defjvp(_following_jvp, symbolic_zeros=True)
+
+
+def _given(values: Any, name: str) -> Any:
+    """X or Y as stored; `ValueError` where `equinox.tree_at` asks for it, to replace it alone."""
+    if type(values).__module__.startswith("equinox"):
+        raise ValueError(
+            f"{name} of a Regression cannot be replaced alone, since its singular values, targets "
+            "and optimal loss would not follow: build a new one, jf.Regression(X, Y)."
+        )
+    return values

@@ -13,15 +13,18 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._types import Network
 from ..data import Regression
+from ..machine.keys import as_key
+from ..networks.adopt import Where, adopt
 from ..networks.losses import SquaredLoss
 from .formulations import Parameters
 from .formulations.base import all_finite
 from .measure import Measure, named
+from .messages import bounded
 from .rules import Descent, Rule
 from .settings import SAVES, as_arrays, takes
 from .solution import Record, Solution
-from .status import Result
-from .until import Until
+from .status import Call, Result
+from .until import Until, asked
 
 
 class DescentSettings(eqx.Module):
@@ -150,9 +153,14 @@ def _number(name: str, value: Any, dtype: Any) -> Array:
 
 
 def save_steps(steps: int, saves: int) -> np.ndarray:
-    """Step 0 and at most `saves - 1` distinct, logarithmically spaced steps up to the last."""
-    spaced = np.rint(np.geomspace(steps, 1, saves - 1)).astype(np.int64)
-    return np.unique(np.concatenate([[0], spaced]))
+    """Step 0 and `saves - 1` logarithmically spaced steps up to the last; all, if they are fewer.
+
+    Where they would coincide, at the start, they are consecutive.
+    """
+    count = min(saves - 1, steps)
+    spaced = np.rint(np.geomspace(steps, 1, count)[::-1]).astype(np.int64)
+    order = np.arange(count)
+    return np.concatenate([[0], np.maximum.accumulate(spaced - order) + order])
 
 
 @takes(descent_settings)
@@ -160,6 +168,8 @@ def gradient_descent(
     network: Any,
     data: Regression,
     optimizer: Callable[..., optax.GradientTransformation] | optax.GradientTransformation | Rule,
+    *,
+    where: Where | None = None,
     **settings: Any,
 ) -> Solution:
     r"""Descent of any Equinox module, `theta <- theta + update(grad L(theta))`.
@@ -170,7 +180,7 @@ def gradient_descent(
 
     **Arguments:**
 
-    - `network`, `data`, `until`, `measures`, `loss`: as in `gradient_flow`.
+    - `network`, `data`, `where`, `until`, `measures`, `loss`: as in `gradient_flow`.
     - `optimizer`: an Optax factory such as `optax.sgd`, called as `optimizer(learning_rate)` inside
       the trace, so that another rate does not retrace; a ready-made transformation with `dt`; or
       a `Rule`, such as `jf.CentralFlow()`, that models descent of this learning rate.
@@ -180,7 +190,7 @@ def gradient_descent(
     - `batch`: samples per step, drawn without replacement; default all. Their loss is scaled by
       `n / batch`, so that its mean is L and learning rates mean the same.
     - `label_noise`: standard deviation of the noise that is added to the targets in every step.
-    - `key`: a JAX key for batches and noise; default `jax.random.key(0)`.
+    - `key`: a JAX key, or an integer seed, for batches and noise; default `jax.random.key(0)`.
     - `saves`: number of saved times: step 0 and logarithmically spaced steps up to the last; or
       increasing steps of your own, the last of them at most `steps`.
     - `midpoints`: save values halfway to the next step, where oscillations cancel.
@@ -191,8 +201,9 @@ def gradient_descent(
 
     **Raises:** `ValueError` for rates, step counts or shapes that cannot be used.
     """
-    settings["key"] = jr.key(0) if settings.get("key") is None else settings["key"]
-    return descend(network, data, descent_settings(data, optimizer=optimizer, **settings))
+    settings["key"] = as_key(0 if settings.get("key") is None else settings["key"])
+    plan = descent_settings(data, optimizer=optimizer, **settings)
+    return descend(adopt(network, data, where), data, plan)
 
 
 class _Carry(eqx.Module):
@@ -224,7 +235,7 @@ def descend(network: Network, data: Regression, plan: DescentSettings) -> Soluti
         )
         t = carry.t + lasts(carry.step)
         view = record.view(parameters)
-        met = jnp.asarray(False) if until is None else until(t, view, record.first) <= 0
+        met = jnp.asarray(False) if until is None else asked(until, t, view, record.first) <= 0
         return _Carry(carry.step + 1, t, parameters, state, met, all_finite(parameters))
 
     def save(carry: _Carry, goal: Array) -> tuple[_Carry, Any]:
@@ -253,7 +264,7 @@ def descend(network: Network, data: Regression, plan: DescentSettings) -> Soluti
         saved,
         carry.t,
         carry.parameters,
-        call="gradient_descent",
+        call=Call("gradient_descent", "steps", bounded=bounded(until, form, network)),
         status=jnp.where(carry.met, Result.stopped, good),
         steps=carry.step,
         accepted=carry.step,

@@ -12,16 +12,18 @@ from jaxtyping import Array, Int, PyTree
 from .._types import Network, State
 from ..data import Regression
 from .descent import DescentSettings, descend
-from .flow import horizon, solve
+from .flow import solve
 from .formulations import choose
-from .settings import FlowSettings
+from .settings import FlowSettings, spread
 from .solution import Record, summary
+from .status import Call
 
 SaveTimes = Callable[[Network, Regression], Array | None]  # the saved times of a trajectory
 
 
 def flows(
     networks: PyTree,
+    rest: PyTree,
     data: Regression,
     save_times: SaveTimes,
     settings: FlowSettings,
@@ -33,7 +35,8 @@ def flows(
 
     **Arguments:**
 
-    - `networks`: a network whose leaves have a leading axis, one entry per trajectory.
+    - `networks`: the arrays of a network with a leading axis, one entry per trajectory; and the
+      `rest` of it, which they share.
     - `data`, `settings`: as in `flow.solve`.
     - `save_times`: the saved times of a trajectory, `(network, data) -> times or None`.
     - `count`: the number of actual trajectories; the rest is padding. Groups of padding alone are
@@ -44,14 +47,16 @@ def flows(
     capacity in steps: the sum of the steps divided by it is the occupancy.
     """
 
-    def one(network: Network) -> dict[str, Array]:
-        return summary(solve(network, data, save_times(network, data), settings))
+    def one(arrays: PyTree) -> dict[str, Array]:
+        network = eqx.combine(arrays, rest)
+        return summary(solve(network, data, save_times(network, data), settings, rows=False))
 
     return _counted(map_in_groups(one, networks, count, slots), slots)
 
 
 def descents(
     networks: PyTree,
+    rest: PyTree,
     data: Regression,
     settings: DescentSettings,
     keys: Any,
@@ -60,14 +65,14 @@ def descents(
     slots: int,
 ) -> dict[str, Array]:
     """The descents of many networks, settings and a key each; returns what `flows` does."""
-    arrays, rest = eqx.partition((networks, settings), eqx.is_array)
+    arrays, same = eqx.partition(settings, eqx.is_array)
 
     def one(each: Any) -> dict[str, Array]:
-        arrays, key = each
-        network, settings = eqx.combine(arrays, rest)
+        network, arrays, key = each
+        network, settings = eqx.combine(network, rest), eqx.combine(arrays, same)
         return summary(descend(network, data, dataclasses.replace(settings, key=key)))
 
-    return _counted(map_in_groups(one, (arrays, keys), count, slots), slots)
+    return _counted(map_in_groups(one, (networks, arrays, keys), count, slots), slots)
 
 
 def _counted(out: dict[str, Array], slots: int) -> dict[str, Array]:
@@ -81,14 +86,16 @@ def probe(
     """What `flows` would keep of this trajectory, without solving it, and its state: for shapes."""
     form = choose(settings.formulation, network, data, settings.loss)
     y = form.start(network)
-    ts, t1, _ = horizon(form.fastest_rate(y), save_times(network, data), data.X.dtype)
+    t1 = form.begin(y)
+    ts = save_times(network, data)
+    ts = spread(t1) if ts is None else ts
     record = Record(form, network, y, settings.measures, settings.loss)
     saved = jax.tree.map(
         lambda leaf: jnp.broadcast_to(leaf, (*ts.shape, *leaf.shape)), record.read(t1, y)
     )
     none = jnp.zeros((), jnp.int32)
     solution = record.solution(
-        ts, saved, t1, y, call="", status=none, steps=none, accepted=none, rejected=none
+        ts, saved, t1, y, call=Call(""), status=none, steps=none, accepted=none, rejected=none
     )
     return summary(solution), y
 

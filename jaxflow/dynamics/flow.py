@@ -1,5 +1,7 @@
 """The exact gradient flow, by an adaptive ODE solver."""
 
+import dataclasses
+import functools
 from typing import Any
 
 import diffrax
@@ -9,15 +11,21 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Float
 
-from .._types import Network, Time
+from .._types import Network, State, Time
 from ..data import Regression
-from .formulations import choose
+from ..networks.adopt import Where, adopt
+from ..networks.losses import SquaredLoss
+from .formulations import Formulation, choose
 from .integrators.choose_solver import choose_solver, last
 from .integrators.control import control, implicit_control
 from .integrators.implicit import Implicit
-from .settings import FlowSettings, flow_settings, log_spaced, takes, times
+from .messages import bounded, kinked
+from .settings import SAVES, FlowSettings, flow_settings, spread, takes, times
 from .solution import Record, Solution
-from .status import Result
+from .status import Call, Result
+from .until import asked
+
+_CALL, _NO_CALL = Call("gradient_flow"), Call("")
 
 
 @takes(flow_settings)
@@ -27,6 +35,7 @@ def gradient_flow(
     *,
     ts: Any = None,
     t1: float | None = None,
+    where: Where | None = None,
     **settings: Any,
 ) -> Solution:
     r"""The gradient flow `theta' = -grad L(theta)` of any Equinox module, from time 0.
@@ -37,12 +46,17 @@ def gradient_flow(
 
     **Arguments:**
 
-    - `network`: the module at time 0, called as `network(x: (D,)) -> (m,)`. Its parameters are
-      `network.trainable()` if it has that method, else all its inexact arrays.
+    - `network`: the module at time 0, called as `network(x: (D,)) -> (m,)`; for functions and
+      modules of other libraries see `jf.module`. Its parameters are what `network.trainable()`
+      says if it has that method, else all its arrays of floating-point numbers; they are converted
+      to the precision of the data.
     - `data`: a `Regression`.
+    - `where`: the parameters to train, if not all of them, as `equinox.tree_at` selects them:
+      `lambda network: network.layers[-1]`.
     - `ts`: increasing times at which to save, shape `(times,)`, in flow time. The flow ends at
-      the last one. Default: 0 and 256 logarithmically spaced times up to `t1`; without `t1`, twelve
-      decades around the initial time scale of the loss.
+      the last one. Default: 0 and 256 times up to `t1`, or, without `t1`, up to where the stopping
+      rule is met: half of them spaced evenly, half logarithmically over six decades. (The flow is
+      then integrated twice, since the end is not known before.)
     - `t1`: the end, if there are no `ts`. With `until` neither is needed.
     - `until`: a stopping rule, e.g. `jf.until.loss_ratio(1e-20)`. The flow ends where it is first
       met, located inside the step.
@@ -68,7 +82,9 @@ def gradient_flow(
     if ts is None and t1 is None and settings.get("until") is None:
         raise ValueError("Say how far to go: give ts, t1 or until.")
     dtype = data.X.dtype
-    return flow(network, data, times(ts, t1, dtype), flow_settings(dtype, **settings))
+    checked = flow_settings(dtype, **settings)
+    call = Call("gradient_flow", "ts" if ts is not None else "t1" if t1 is not None else "")
+    return flow(adopt(network, data, where), data, times(ts, t1, dtype), checked, call)
 
 
 def flow(
@@ -76,7 +92,7 @@ def flow(
     data: Regression,
     ts: Float[Array, " times"] | None,
     settings: FlowSettings,
-    call: str = "gradient_flow",
+    call: Call = _CALL,
 ) -> Solution:
     """`gradient_flow` of checked arguments: the solver is chosen, and the solve compiled once."""
     settings = choose_solver(settings, [network], data, last(ts))
@@ -84,7 +100,7 @@ def flow(
 
 
 @eqx.filter_jit
-def _jitted(network: Network, data: Regression, ts: Any, settings: Any, call: str) -> Solution:
+def _jitted(network: Network, data: Regression, ts: Any, settings: Any, call: Call) -> Solution:
     return solve(network, data, ts, settings, call)
 
 
@@ -93,31 +109,102 @@ def solve(
     data: Regression,
     ts: Float[Array, " times"] | None,
     settings: FlowSettings,
-    call: str = "gradient_flow",
+    call: Call = _NO_CALL,
+    *,
+    rows: bool = True,
 ) -> Solution:
-    """`gradient_flow` without its checks: one trajectory, to be jitted and vmapped from outside."""
+    """`gradient_flow` without its checks: one trajectory, to be jitted and vmapped from outside.
+
+    `rows`: whether saved times are needed even if no measure saves anything along the way.
+    """
     form = choose(settings.formulation, network, data, settings.loss)
     y0 = form.start(network)
     record = Record(form, network, y0, settings.measures, settings.loss)
-    dtype = data.X.dtype
     t0 = form.begin(y0)
-    ts, t1, scale = horizon(form.fastest_rate(y0), ts, dtype)
-    ts, t1 = jnp.maximum(ts, t0), jnp.maximum(t1, t0)
-    event = None
-    if settings.until is not None:
-        rule = settings.until
+    scale = time_scale(form.fastest_rate(y0), data.X.dtype)
+    if ts is not None:
+        ts = jnp.maximum(ts, t0)
+        end = _integrate(form, record, settings, y0, t0, scale, ts, ts[-1])
+        times, saved = end.ts, end.saved
+    else:
+        # The end is far beyond any stop, and far from overflow: only the rule or max_steps ends
+        # this solve. Once it is known, the same steps are made again, to save up to there: one
+        # program serves both.
+        far = jnp.maximum(1e25 * scale, t0)
+        integrate = functools.partial(_integrate, form, record, settings, y0, t0, scale)
+        if not rows and not jax.tree.leaves(jax.eval_shape(record.read, t0, y0)[1]):
+            end = integrate(far[None], far)  # nothing is saved along the way
+            times, saved = end.ts, end.saved
+        else:
+
+            def solved(goal: Any, ruled: Any) -> tuple[Any, _End]:
+                end = integrate(goal[0], goal[1], ruled)
+                return (jnp.maximum(spread(end.t1), t0), end.t1), end
+
+            first = jnp.broadcast_to(far, (SAVES,)), far
+            _, both = jax.lax.scan(solved, first, jnp.asarray([True, False]))
+            end = jax.tree.map(lambda leaf: leaf[0], both)
+            times, saved = jax.tree.map(lambda leaf: leaf[1], (both.ts, both.saved))
+    if call.name:
+        call = dataclasses.replace(
+            call,
+            squared=isinstance(settings.loss, SquaredLoss),
+            kinks=kinked(network, data),
+            bounded=bounded(settings.until, form, network),
+        )
+    return record.solution(
+        times,
+        saved,
+        end.t1,
+        end.y1,
+        call=call,
+        status=end.status,
+        steps=end.steps,
+        accepted=end.accepted,
+        rejected=end.steps - end.accepted,
+        # Diffrax leaves slots beyond the end at infinity.
+        beyond=~jnp.isfinite(times) | (times >= end.t1),
+        implicit=isinstance(settings.solver, Implicit),
+    )
+
+
+class _End(eqx.Module):
+    """What a solve gave: what was saved at ts; time and state at the end; how it ended."""
+
+    ts: Float[Array, " times"]
+    saved: Any
+    t1: Float[Array, ""]
+    y1: State
+    status: Array
+    steps: Array
+    accepted: Array
+
+
+def _integrate(
+    form: Formulation,
+    record: Record,
+    settings: FlowSettings,
+    y0: State,
+    t0: Time,
+    scale: Float[Array, ""],
+    ts: Float[Array, " times"],
+    t1: Float[Array, ""],
+    ruled: Any = True,
+) -> _End:
+    """One solve from t0 to t1, or, if it is `ruled`, until the stopping rule is met."""
+    dtype, event, rule = form.data.X.dtype, None, settings.until
+    if rule is not None:
 
         def value(t: Time, y: Any, args: Any, **_: Any) -> Array:
-            here = rule(t, record.view(y), record.first)
+            here = asked(rule, t, record.view(y), record.first)
             # A rule that is met already has no crossing of its own: it gets one at the start.
-            return jnp.where(t > t0, here, jnp.ones((), here.dtype))
+            return jnp.where(ruled & (t > t0), here, jnp.ones((), here.dtype))
 
         fine = 64 * float(jnp.finfo(dtype).eps)
         bisection: Any = optx.Bisection
         locate = bisection(rtol=fine, atol=fine, flip=True)
         event = diffrax.Event(value, locate, direction=False)
     solver, rtol, scheme = settings.solver, settings.rtol, control
-    implicit = isinstance(solver, Implicit)
     if isinstance(solver, Implicit):
         solver, scheme = solver.bind(form, rtol), implicit_control
     # An interval of length zero is a legitimate one: ts = [0].
@@ -146,33 +233,22 @@ def solve(
     assert solution.ts is not None
     assert solution.ys is not None
     (ts, t_end), (saved, y_end) = solution.ts, solution.ys
-    t1, y1 = t_end[0], jax.tree.map(lambda leaf: leaf[0], y_end)
-    return record.solution(
+    return _End(
         ts,
         saved,
-        t1,
-        y1,
-        call=call,
-        status=_status(solution),
-        steps=solution.stats["num_steps"],
-        accepted=solution.stats["num_accepted_steps"],
-        rejected=solution.stats["num_rejected_steps"],
-        beyond=~jnp.isfinite(ts) | (ts > t1),  # Diffrax leaves slots beyond the end at infinity
-        implicit=implicit,
+        t_end[0],
+        jax.tree.map(lambda leaf: leaf[0], y_end),
+        _status(solution),
+        solution.stats["num_steps"],
+        solution.stats["num_accepted_steps"],
     )
 
 
-def horizon(
-    rate: Float[Array, ""], ts: Float[Array, " times"] | None, dtype: Any
-) -> tuple[Float[Array, " times"], Float[Array, ""], Float[Array, ""]]:
-    """The saved times, the end, and the time scale that steps start from."""
+def time_scale(rate: Float[Array, ""], dtype: Any) -> Float[Array, ""]:
+    """The time scale that steps start from, at this fastest rate of the flow."""
+    most = 1e-30 * float(jnp.finfo(dtype).max)
     rate = rate.astype(dtype)
-    info = jnp.finfo(dtype)
-    scale = 1 / jnp.clip(jnp.where(rate > 0, rate, 1), None, 1e-30 * float(info.max))
-    if ts is not None:
-        return ts, ts[-1], scale
-    # Far beyond any stop, and far from overflow: only the rule or max_steps ends this solve.
-    return log_spaced(1e8 * scale, decades=12.0), 1e25 * scale, scale
+    return 1 / jnp.clip(jnp.where(rate > 0, rate, 1), None, most)
 
 
 def _status(solution: diffrax.Solution) -> Array:

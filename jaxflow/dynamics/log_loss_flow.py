@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from .._types import Network
 from ..data import Regression
+from ..networks.adopt import adopt
 from ..networks.losses import ExponentialLoss, MarginLoss
 from .flow import flow
 from .formulations import NoFormulation, choose
@@ -17,7 +18,7 @@ from .integrators.choose_solver import traced
 from .measure import Measure
 from .settings import flow_settings, takes
 from .solution import Solution
-from .status import Result
+from .status import Call, Result
 from .view import View
 
 
@@ -129,6 +130,7 @@ def log_loss_flow(
     **Source:** derived; Moroshko et al. (NeurIPS 2020) go to such accuracies by other means.
     """
     loss = ExponentialLoss() if loss is None else loss
+    network = adopt(network, data)
     known = {"auto": "log_loss", "mirror": "log_loss_mirror", "parameters": "log_loss_parameters"}
     try:
         form: Any = choose(known.get(formulation, "none"), network, data, loss)
@@ -160,7 +162,7 @@ def log_loss_flow(
             max_steps=max_steps,
             **settings,
         ),
-        "log_loss_flow",
+        Call("log_loss_flow", "s"),
     )
     fields = dataclasses.fields(solution)
     return LogLossSolution(**{field.name: getattr(solution, field.name) for field in fields})

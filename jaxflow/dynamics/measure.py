@@ -35,7 +35,7 @@ class Measure(eqx.Module):
         """What to save at a saved time."""
         return None
 
-    def finish(self, ts: Float[Array, " time"], saved: PyTree, last: View, fixed: PyTree) -> Array:
+    def finish(self, ts: Float[Array, " time"], saved: PyTree, last: View, fixed: PyTree) -> PyTree:
         """The value, from what was saved at all times `ts` and the view at the end."""
         if saved is None:
             raise NotImplementedError(f"{type(self).__name__} has neither `update` nor `finish`.")

@@ -145,7 +145,7 @@ def times(ts: Any, t1: Any, dtype: Any) -> Float[Array, " times"] | None:
             return None
         if not isinstance(t1, jax.core.Tracer) and not (np.isfinite(t1) and t1 > 0):
             raise ValueError(f"t1 must be positive and finite, got {t1}.")
-        return log_spaced(jnp.asarray(t1, dtype))
+        return spread(jnp.asarray(t1, dtype))
     if not isinstance(ts, jax.core.Tracer):
         values = np.asarray(ts, float)
         if values.ndim == 1 and values.size == 0:
@@ -155,6 +155,16 @@ def times(ts: Any, t1: Any, dtype: Any) -> Float[Array, " times"] | None:
         if np.any(np.diff(np.atleast_1d(values)) < 0):
             raise ValueError("ts must increase: sort it first.")
     return jnp.atleast_1d(jnp.asarray(ts, dtype))
+
+
+def spread(t1: Float[Array, ""]) -> Float[Array, " times"]:
+    """0 and 256 times up to `t1`: half spaced evenly, half logarithmically over six decades.
+
+    So neither what happens at once is missed, nor what happens late.
+    """
+    half = (SAVES - 1) // 2
+    even, logarithmic = np.arange(half) / half, np.geomspace(1e-6, 1, half + 1)
+    return t1 * jnp.asarray(np.sort(np.concatenate([even, logarithmic])), t1.dtype)
 
 
 def log_spaced(

@@ -1,6 +1,6 @@
 """What a trajectory comes back as, and the one place where it is put together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from .._types import Network, State, Time
+from ..networks.base import WrongNetwork
 from ..networks.losses import SquaredLoss
 from .formulations import Formulation
-from .formulations.base import all_finite
+from .formulations.base import all_finite, has_product
 from .measure import Measure
-from .status import Result, explained, failed
+from .status import Call, Result, explained, failed
 from .view import View
 
 
@@ -50,7 +51,7 @@ class Solution(eqx.Module):
     measures: dict[str, Any]
     status: Int[Array, ""]
     stats: dict[str, Array]
-    call: str = eqx.field(static=True)  # the function that was called, for messages
+    call: Call = eqx.field(static=True)  # what was called, for messages
 
     @property
     def result(self) -> Any:
@@ -73,7 +74,8 @@ class Solution(eqx.Module):
         codes = np.asarray(self.status)
         bad = codes[failed(codes)]
         if bad.size:
-            most = explained(Result(int(np.bincount(bad).argmax())), self.call)
+            implicit = bool(np.any(np.asarray(self.stats["implicit"])))
+            most = explained(Result(int(np.bincount(bad).argmax())), self.call, implicit)
             many = "" if codes.ndim == 0 else f"{bad.size} of {codes.size} trajectories failed. "
             raise RuntimeError(many + most)
         return self
@@ -107,7 +109,7 @@ class Record:
     ):
         self.form, self.network, self.measures, self.loss = form, network, measures, loss
         self.first = self.view(state)
-        self.fixed = [measure.start(self.first) for measure in measures]
+        self.fixed = [_asked(m, m.start, self.first) for m in measures]
 
     def view(self, state: State) -> View:
         """The trajectory at one moment."""
@@ -116,7 +118,8 @@ class Record:
     def read(self, t: Time, state: State) -> tuple[Array, list[PyTree]]:
         """What is saved of one moment: `log(L - L*)`, and what each measure wants."""
         view = self.view(state)
-        saved = [m.update(t, view, f) for m, f in zip(self.measures, self.fixed, strict=True)]
+        parts = zip(self.measures, self.fixed, strict=True)
+        saved = [_asked(m, m.update, t, view, f) for m, f in parts]
         return view.log_excess, saved
 
     def solution(
@@ -126,7 +129,7 @@ class Record:
         t1: Float[Array, ""],
         state: State,
         *,
-        call: str,
+        call: Call,
         status: Array,
         steps: Array,
         accepted: Array,
@@ -158,8 +161,8 @@ class Record:
             t1=t1,
             log_excess1=log_excess1,
             network=end,
-            product=last.product if hasattr(type(end), "product") else None,
-            measures={m.name: m.finish(ts, value, last, fixed) for m, value, fixed in parts},
+            product=last.product if has_product(end) else None,
+            measures={m.name: _asked(m, m.finish, ts, v, last, fixed) for m, v, fixed in parts},
             status=jnp.where(all_finite(state), status, broken).astype(jnp.int8),
             stats={
                 "steps": steps,
@@ -171,6 +174,14 @@ class Record:
             },
             call=call,
         )
+
+
+def _asked(measure: Measure, part: Callable[..., Any], *args: Any) -> Any:
+    """A part of a measure; the error about a network that does not have it names the measure."""
+    try:
+        return part(*args)
+    except WrongNetwork as error:
+        raise ValueError(f"{type(measure).__name__} {error}.") from None
 
 
 def summary(solution: Solution) -> dict[str, Array]:

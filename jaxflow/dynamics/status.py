@@ -1,5 +1,6 @@
 """How a trajectory ended: the one list of outcomes, of single solves and of sweeps."""
 
+import dataclasses
 import enum
 from typing import Any
 
@@ -11,7 +12,7 @@ class Result(enum.IntEnum):
     stopped = 1, "The stopping rule was met."
     max_steps_reached = 2, "The maximum number of steps was reached before the end."
     not_finite = 3, "The trajectory stopped being finite, or needed steps below rounding."
-    not_stopped = 4, "The last requested time was reached before the stopping rule was met."
+    not_stopped = 4, "The end was reached before the stopping rule was met."
     diverged = 5, "Descent diverged: the weights stopped being finite."
 
     message: str
@@ -47,27 +48,55 @@ def flags() -> dict[str, Any]:
     }
 
 
-# What to do about an outcome, in the words of the call that was made.
-_ADVICE = {
-    "gradient_flow": {
-        Result.max_steps_reached: "Raise max_steps, loosen rtol, or shorten the horizon; under the "
-        "squared loss, solver='implicit' takes few steps on stiff data.",
-        Result.not_finite: "Check the initialization for overflow, or lower rtol.",
-        Result.not_stopped: "Extend ts or t1, or drop them.",
-    },
-    "gradient_descent": {
-        Result.not_stopped: "`steps` ran out: raise steps.",
-        Result.diverged: "Lower the learning rate; stats['steps'] is the step at which the weights "
-        "stopped being finite.",
-    },
-    "log_loss_flow": {
-        Result.max_steps_reached: "Raise max_steps, loosen rtol, or end at a smaller s.",
-        Result.not_finite: "Check the initialization for overflow, or lower rtol.",
-        Result.not_stopped: "Extend s.",
-    },
-}
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """What a message has to know of the call that was made.
+
+    **Attributes:** its `name`; the argument that set its `end`, "" if only the stop did; whether
+    `loss` is squared; whether the network has `kinks`; and whether the stop is about a loss whose
+    least value is only bounded from below (`bounded`).
+    """
+
+    name: str
+    end: str = ""
+    squared: bool = False
+    kinks: bool = False
+    bounded: bool = False
 
 
-def explained(result: Result, call: str) -> str:
-    """What happened and what to do about it, in a sentence or two."""
-    return " ".join([result.message, *filter(None, [_ADVICE[call].get(result)])])
+def explained(result: Result, call: Call, implicit: bool = False) -> str:
+    """What happened and what to do about it, in a few sentences."""
+    return " ".join([result.message, *_advice(result, call, implicit)])
+
+
+def _advice(result: Result, call: Call, implicit: bool) -> list[str]:
+    if result == Result.diverged:
+        return [
+            "Lower the learning rate; stats['steps'] is the step at which the weights stopped "
+            "being finite."
+        ]
+    said = []
+    if result == Result.not_stopped:
+        if call.end:
+            more = " or drop it" if call.end in ("ts", "t1") else ""
+            said.append(f"{call.end} ended first: extend it{more}.")
+        else:
+            said.append("The loss no longer falls.")
+    if result == Result.max_steps_reached:
+        shorter = f", or shorten {call.end}" if call.end else ""
+        said.append(f"Raise max_steps or loosen rtol{shorter}.")
+        if call.squared and not (implicit or call.kinks):
+            said.append("On stiff data solver='implicit' takes few steps.")
+    if result == Result.not_finite:
+        said.append("Check the initialization for overflow, or lower rtol.")
+    if call.kinks and result in (Result.max_steps_reached, Result.not_finite):
+        said.append(
+            "The network has kinks (relu, max, abs), and where the flow slides along one no step "
+            "is short enough: use a smooth activation such as jax.nn.softplus, or gradient_descent."
+        )
+    if call.bounded:
+        said.append(
+            "The stop counts from a lower bound of the least loss that this network may not reach: "
+            "use until.gradient_norm or until.stagnation."
+        )
+    return said

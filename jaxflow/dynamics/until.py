@@ -15,6 +15,8 @@ class Until(eqx.Module):
 
     # Whether the rule is invariant under rotations of inputs and hidden units.
     rotation_free: ClassVar[bool] = False
+    # Whether the rule is about `L - L*`, which has to be able to fall to 0.
+    of_excess: ClassVar[bool] = False
 
     @property
     def decay(self) -> float | Float[Array, ""] | None:
@@ -25,8 +27,21 @@ class Until(eqx.Module):
         raise NotImplementedError
 
 
+def asked(rule: Until, t: Any, view: View, first: View) -> Float[Array, ""]:
+    """What a rule says at a moment: `ValueError` unless it is a real number."""
+    value = jnp.asarray(rule(t, view, first))
+    if value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
+        raise ValueError(
+            f"The rule {type(rule).__name__} must return what is positive until it is met, a "
+            f"number, got {value.dtype} of shape {value.shape}: such as view.log_excess + 2, not "
+            "view.log_excess < -2."
+        )
+    return value
+
+
 class _LossRatio(Until):
     rotation_free: ClassVar[bool] = True
+    of_excess: ClassVar[bool] = True
     log_ratio: float | Float[Array, ""]
 
     @property
@@ -42,11 +57,20 @@ class _LossRatio(Until):
 
 class _Excess(Until):
     rotation_free: ClassVar[bool] = True
+    of_excess: ClassVar[bool] = True
     log_excess: float | Float[Array, ""]
 
     def __call__(self, t: Any, view: View, first: View) -> Float[Array, ""]:
         now = view.log_excess
         return now - jnp.asarray(self.log_excess, now.dtype)
+
+
+class _Stagnation(Until):
+    log_ratio: float | Float[Array, ""]
+
+    def __call__(self, t: Any, view: View, first: View) -> Float[Array, ""]:
+        now = view.log_speed
+        return now - (first.log_speed + jnp.asarray(self.log_ratio, now.dtype))
 
 
 class _GradientNorm(Until):
@@ -76,3 +100,13 @@ def gradient_norm(value: float) -> Until:
     if not 0 < value < math.inf:
         raise ValueError(f"value must be positive and finite, got {value}.")
     return _GradientNorm(math.log(value))
+
+
+def stagnation(ratio: float = 1e-6) -> Until:
+    """Stop once `||grad L||_F` has fallen to `ratio` of its value at time 0.
+
+    For networks whose least loss is not known; near a saddle it may be met as well.
+    """
+    if not 0 < ratio < 1:
+        raise ValueError(f"ratio must lie strictly between 0 and 1, got {ratio}.")
+    return _Stagnation(math.log(ratio))

@@ -6,18 +6,19 @@ import equinox as eqx
 from jaxtyping import Array, Float
 
 from ..data import Regression
+from ..networks.adopt import bare
 from .formulations import Formulation
 
 
 class View(eqx.Module):
     """One moment of a trajectory. Every quantity is computed when it is asked for.
 
-    **Attributes:** the `formulation`, the `state` in its coordinates, and the `initial` network.
+    **Attributes:** the `formulation`, and the `state` in its coordinates.
     """
 
     formulation: Formulation
     state: Any
-    initial: Any
+    first: Any  # the network at time 0, with its mask
 
     @property
     def data(self) -> Regression:
@@ -27,12 +28,22 @@ class View(eqx.Module):
     @property
     def network(self) -> Any:
         """The network at this moment, of the class the trajectory started from."""
-        return self.formulation.lift(self.state, self.initial)
+        return bare(self.trained)
+
+    @property
+    def initial(self) -> Any:
+        """The network at time 0."""
+        return bare(self.first)
+
+    @property
+    def trained(self) -> Any:
+        """The network at this moment, of which `trainable` names the parameters that move."""
+        return self.formulation.lift(self.state, self.first)
 
     @property
     def factors(self) -> tuple[Float[Array, "m h"], Float[Array, "r h"]]:
         """`(V, Phi^T U)` of a two-layer linear network at this moment."""
-        return self.formulation.factors(self.state, self.initial)
+        return self.formulation.factors(self.state, self.first)
 
     @property
     def log_excess(self) -> Float[Array, ""]:
@@ -47,12 +58,12 @@ class View(eqx.Module):
     @property
     def product(self) -> Float[Array, "D m"]:
         """The end-to-end predictor `Theta`, from the residual where one is carried."""
-        return self.formulation.product(self.state, self.initial)
+        return self.formulation.product(self.state, self.first)
 
     @property
     def span_error(self) -> Float[Array, "r m"]:
         """`Phi^T Theta - S^-1 W^T Y`, from the residual where one is carried."""
-        return self.formulation.span_error(self.state, self.initial)
+        return self.formulation.span_error(self.state, self.first)
 
     @property
     def residual(self) -> Float[Array, "r m"]:

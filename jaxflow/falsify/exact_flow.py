@@ -14,6 +14,7 @@ import numpy as np
 from .._types import Network
 from ..data import Regression
 from ..networks import trainable
+from ..networks.base import predictions
 from ..networks.losses import SquaredLoss
 from .multiprecision import exactly, program
 
@@ -34,7 +35,7 @@ def exact_flow(network: Network, data: Regression, t: float, *, digits: int = 30
     moving, still = eqx.partition(network, trainable(network))
 
     def loss(moving: Any, still: Any, X: Any, Y: Any) -> Any:
-        return SquaredLoss()(jax.vmap(eqx.combine(moving, still))(X), Y)
+        return SquaredLoss()(predictions(eqx.combine(moving, still), X), Y)
 
     rest = eqx.filter(still, eqx.is_array)
     static = eqx.filter(still, eqx.is_array, inverse=True)

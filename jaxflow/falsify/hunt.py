@@ -21,6 +21,7 @@ from .._types import Network
 from ..data import Regression
 from ..dynamics import Measure, gradient_flow
 from ..machine.files import atomic_write
+from ..machine.keys import Key, as_key
 from .charts import Chart, Free, Size
 from .exact_flow import exact_flow
 from .inequality import Inequality
@@ -91,7 +92,7 @@ def falsify(
     sizes: Sequence[Size] | None = None,
     seconds: float = 60.0,
     evaluations: int | None = None,
-    key: PRNGKeyArray | None = None,
+    key: Key | None = None,
     stop: bool = True,
 ) -> Falsification:
     """Search for networks and data that violate an inequality.
@@ -108,8 +109,10 @@ def falsify(
     - `inequality`: an `Inequality`.
     - `chart`: the hypotheses as a family of networks; default `charts.Free()`, all of them.
     - `sizes`: the dimensions to search; default `chart.sizes()`.
-    - `seconds`, `evaluations`: the search ends when either is spent, after the round that runs.
-    - `key`: the random key of the networks.
+    - `seconds`, compiling included, and `evaluations`: the search ends when either is spent, after
+      the round that runs. The first round compiles for some seconds, whatever `seconds` says; no
+      size is begun that there is no time to compile for.
+    - `key`: the random key of the networks, or an integer seed.
     - `stop`: whether to stop at the first counterexample; else the worst one is returned.
 
     **Returns:** a `Falsification`.
@@ -122,7 +125,7 @@ def falsify(
     where = list(chart.sizes() if sizes is None else sizes)
     if not where:
         raise ValueError("There are no sizes to search.")
-    key = jr.key(0) if key is None else key
+    key = as_key(0 if key is None else key)
     noise = NOISE if inequality.t1 is None else FLOW_NOISE
     start, done, unconfirmed = time.perf_counter(), 0, 0
     visited: set[Size] = set()
@@ -136,13 +139,18 @@ def falsify(
         late = time.perf_counter() - start > seconds
         return late or (evaluations is not None and done >= evaluations)
 
+    slowest = 0.0  # seconds of a first round, which compiles
     for number in itertools.count():
-        size = where[number % len(where)]
+        size, begun = where[number % len(where)], time.perf_counter()
+        if visited and size not in visited and begun - start + slowest > seconds:
+            size = sorted(visited)[number % len(visited)]  # there is no time to compile another
         # Optax needs implicit promotion of types, and a user's inequality may.
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             found = hunts[size](jr.fold_in(key, number))
-        visited.add(size)
         done += int(found.count)
+        if size not in visited:
+            slowest = max(slowest, time.perf_counter() - begun)
+            visited.add(size)
         for i in np.argsort(found.slack)[:OPINIONS]:
             slack, t = float(found.slack[i]), float(found.t[i])
             if not np.isfinite(slack):

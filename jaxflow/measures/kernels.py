@@ -17,10 +17,10 @@ class KernelMovement(Measure):
     rotation_free: ClassVar[bool] = True
 
     def start(self, first: View) -> PyTree:
-        return tangent_kernel(first.initial, first.data)
+        return tangent_kernel(first.trained, first.data)
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
-        moved = tangent_kernel(last.network, last.data) - fixed
+        moved = tangent_kernel(last.trained, last.data) - fixed
         return jnp.linalg.norm(moved) / jnp.linalg.norm(fixed)
 
 
@@ -32,7 +32,7 @@ class Sharpness(Measure):
     rotation_free: ClassVar[bool] = True
 
     def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
-        return sharpness(view.network, view.data)
+        return sharpness(view.trained, view.data)
 
 
 class SingularValues(Measure):

@@ -3,7 +3,6 @@
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
@@ -12,6 +11,7 @@ from ..dynamics.formulations.base import norm
 from ..dynamics.measure import Measure
 from ..dynamics.view import View
 from ..networks import span_factors, stack
+from ..networks.base import predictions
 
 
 class LogExcess(Measure):
@@ -70,7 +70,7 @@ class Predictions(Measure):
         self.points = points
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
-        return jax.vmap(last.network)(self.points)
+        return predictions(last.network, self.points)
 
 
 class OffSpanDistance(Measure):

@@ -2,9 +2,11 @@
 
 from . import (  # noqa: F401
     activations as activations,
+    attainable as _attainable,
     compression as _compression,
     init as init,
 )
+from .adopt import module as module
 from .base import (
     best_fit as best_fit,
     compress as compress,

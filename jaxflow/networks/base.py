@@ -1,9 +1,12 @@
 """The functions that other rooms call on any network; each family registers its own versions."""
 
 import functools
+from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .._types import Network
@@ -14,21 +17,38 @@ def trainable(network: PyTree) -> PyTree[bool]:
     """The filter mask of the parameters that the flow moves: a pytree of booleans.
 
     It is `network.trainable()` if the network has that method, else True for every array of
-    floating-point numbers in the module.
+    floating-point numbers in the module, NumPy's among them.
     """
     own = getattr(network, "trainable", None)
-    return own() if callable(own) else jax.tree.map(eqx.is_inexact_array, network)
+    return own() if callable(own) else jax.tree.map(_moves, network)
+
+
+def _moves(leaf: Any) -> bool:
+    return eqx.is_inexact_array(jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf)
+
+
+def predictions(network: Network, X: Float[Array, "n D"]) -> Float[Array, "n m"]:
+    """`f(x)` for every row x of X; a network of one output may return a scalar."""
+    out = jax.vmap(network)(X)
+    return out[:, None] if out.ndim == 1 else out
+
+
+class WrongNetwork(ValueError):
+    """A quantity was asked of a network that does not have it."""
+
+    def __init__(self, needed: str, network: Network):
+        super().__init__(f"needs {needed}, got {type(network).__name__}")
 
 
 @functools.singledispatch
 def best_fit(network: Network, data: Regression) -> Float[Array, "n m"]:
     """The best predictions that this kind of network can make: its excess loss is zero there.
 
-    For a general network these are the targets Y. A network that is linear in x can do no better
+    For a general network see `networks.attainable`. A network that is linear in x can do no better
     than the projection `W W^T Y` of the targets, W the left singular vectors of X: its loss is
     then `data.optimal_loss`.
     """
-    return data.Y
+    raise NotImplementedError  # replaced by the general answer in `attainable.py`
 
 
 @functools.singledispatch

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from .._types import Network
 from ..data import Regression
-from .base import trainable
+from .base import predictions, trainable
 
 GUARD = 2  # directions beyond those asked for
 
@@ -88,7 +88,7 @@ def _flat(
     flat, unravel = jax.flatten_util.ravel_pytree(parameters)
 
     def loss(flat: Array) -> Array:
-        return 0.5 * jnp.sum((data.Y - jax.vmap(eqx.combine(unravel(flat), rest))(data.X)) ** 2)
+        return 0.5 * jnp.sum((data.Y - predictions(eqx.combine(unravel(flat), rest), data.X)) ** 2)
 
     return loss, flat
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from .._types import Network
 from ..data import Regression
-from .base import trainable
+from .base import predictions, trainable
 
 
 def tangent_kernel(network: Network, data: Regression) -> Float[Array, "nm nm"]:
@@ -43,7 +43,7 @@ def cross_kernel(
     parameters, rest = eqx.partition(network, trainable(network))
 
     def prediction(parameters: Any, x: Array) -> Array:
-        return eqx.combine(parameters, rest)(x)
+        return predictions(eqx.combine(parameters, rest), x[None])[0]
 
     def rows(X: Array) -> list[Array]:
         J = jax.vmap(jax.jacrev(prediction), in_axes=(None, 0))(parameters, X)

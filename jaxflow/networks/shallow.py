@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ..data import Regression
 from .activations import ReLU
+from .attainable import attainable
 from .base import best_fit
 
 
@@ -98,6 +99,4 @@ def _(network: ShallowNetwork, data: Regression):
             f"The network maps R^{D} to R^{m}, but the data has {data.features} features and "
             f"{data.outputs} targets: draw it with init(key, data, width=...)."
         )
-    # Samples with the same input get the same prediction, at best the mean of their targets.
-    same = jnp.all(data.X[:, None] == data.X[None], axis=-1).astype(data.Y.dtype)
-    return (same @ data.Y) / jnp.sum(same, axis=1, keepdims=True)
+    return attainable(network, data)

@@ -4,7 +4,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from .._types import Network
 from ..data import Regression
+from .base import WrongNetwork
 
 
 class TwoLayerLinear(eqx.Module):
@@ -56,15 +58,17 @@ class TwoLayerLinear(eqx.Module):
 
 
 def span_factors(
-    network: TwoLayerLinear, data: Regression
+    network: Network, data: Regression
 ) -> tuple[Float[Array, "m h"], Float[Array, "r h"]]:
     """`(V, U1)` with `U1 = Phi^T U`, the part of the input weights on the span of the data."""
     fits(network, data)
     return network.V, data.right.T @ network.U
 
 
-def fits(network: TwoLayerLinear, data: Regression) -> None:
-    """Raise `ValueError` unless the network maps the data's inputs to its targets."""
+def fits(network: Network, data: Regression) -> None:
+    """Raise `ValueError` unless this is a two-layer linear network of the sizes of the data."""
+    if not isinstance(network, TwoLayerLinear):
+        raise WrongNetwork("a two-layer linear network", network)
     D, m = network.U.shape[-2], network.V.shape[-2]
     if (D, m) != (data.features, data.outputs):
         raise ValueError(

@@ -10,9 +10,11 @@ from .settings.balanced_flow import Case, everywhere, in_their_variables
 paper = Paper(
     "braun2022", "Braun, Domine, Fitzgerald, Saxe (NeurIPS 2022)", provenance="second-hand"
 )
+# B = U^T U~ + V^T V~ is a sum of two orthogonal matrices if the target is square. If their
+# determinants differ in sign and k is odd, as for half of all draws, it is singular.
 SQUARE_AND_RECTANGULAR = (
-    Case(seed=10, rank=3, outputs=3, width=3, lam=0.0, size=0.7),
-    Case(seed=10, rank=4, outputs=2, width=3, lam=0.0, size=0.7),
+    Case(seed=15, rank=3, outputs=3, width=3, lam=0.0, size=0.7),
+    Case(seed=15, rank=4, outputs=2, width=3, lam=0.0, size=0.7),
 )
 
 

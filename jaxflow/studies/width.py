@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import xarray as xr
-from jaxtyping import PRNGKeyArray
 from matplotlib.figure import Figure
 
 from .. import claims, measures, theory
 from ..claims import Verdict
 from ..data import Regression
 from ..machine import Stopwatch
+from ..machine.keys import Key
 from ..networks.init import Gaussian
 from ..papers.min2021 import rate_on, rate_sweep
 from ..report import sweep_figure
@@ -62,7 +62,7 @@ def width(
     seeds: int = 64,
     alpha: float = 0.5,
     scale: tuple[float, ...] | None = None,
-    key: PRNGKeyArray | None = None,
+    key: Key | None = None,
     rtol: float | None = None,
     chunk: int | None = None,
     curves: bool | None = None,
@@ -84,7 +84,7 @@ def width(
     - `data`: a `Regression`, such as `jf.data.load("digits", samples=12)`.
     - `widths`: the widths h. `seeds`: random networks per width.
     - `alpha`: 1/4 < alpha <= 1/2; or `scale=(su, sv)`: standard deviations of U and V.
-    - `key`: a JAX key; default `jax.random.key(0)`.
+    - `key`: a JAX key, or an integer seed; default `jax.random.key(0)`.
     - `rtol`: relative tolerance of the solver; default 1e-8, and 1e-5 in float32.
     - `chunk`: trajectories solved side by side; the default depends on the device.
     - `curves`: whether the loss at all saved times is kept, not only statistics; default up to

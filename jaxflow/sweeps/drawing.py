@@ -14,8 +14,10 @@ from jaxtyping import PyTree
 from ..data import Regression
 from ..dynamics.descent import DescentSettings
 from ..dynamics.ensemble import map_in_groups
-from ..dynamics.settings import as_arrays
+from ..dynamics.settings import FlowSettings, as_arrays
+from ..machine.identity import Known
 from ..networks import compress
+from ..networks.adopt import adopt
 from ..networks.init import Initialization
 from .plan import Cell, Sweep
 
@@ -28,8 +30,14 @@ class Drawing:
 
     mode: str  # "full", "compressed", or "rotated" (compressed, with no array of size D)
     bucketed: bool  # whether the width is a traced array instead of a part of the shapes
-    arguments: tuple[tuple[str, Any], ...]  # of the call of the law
+    arguments: tuple[tuple[str, Known], ...]  # of the call of the law
+    where: Known  # the parameters to train; None for all
     key: Any  # the implementation of the random keys
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The arguments by name."""
+        return {name: known.value for name, known in self.arguments}
 
 
 class Rows(eqx.Module):
@@ -48,6 +56,7 @@ class Group:
     drawing: Drawing
     data: Regression
     rows: Rows
+    settings: FlowSettings
     places: np.ndarray
 
 
@@ -58,7 +67,9 @@ def draw_mode(sweep: Sweep) -> str:
     of inputs and hidden units. "full" is needed by descent under anything but the plain gradient.
     """
     descent = sweep.descent
-    if not sweep.compress or (descent is not None and not _plain_gradient(sweep)):
+    if not sweep.compress or sweep.where is not None:
+        return "full"
+    if descent is not None and not _plain_gradient(sweep):
         return "full"
     asked = [*sweep.measures, sweep.options["until"], sweep.ts if callable(sweep.ts) else None]
     free = all(getattr(thing, "rotation_free", False) for thing in asked if thing is not None)
@@ -76,7 +87,7 @@ def _plain_gradient(sweep: Sweep) -> bool:
 def groups(sweep: Sweep, cells: list[Cell], seeds: np.ndarray) -> list[Group]:
     """The trajectories of these cells and seeds, cell by cell, grouped by compiled program."""
     found: dict[Any, list[tuple[Any, Any, Any, Any, np.ndarray]]] = {}
-    data: dict[Any, Regression] = {}
+    first: dict[Any, Cell] = {}
     mode = draw_mode(sweep)
     for i, cell in enumerate(cells):
         law = as_arrays(cell.law, cell.data.X.dtype)
@@ -91,13 +102,13 @@ def groups(sweep: Sweep, cells: list[Cell], seeds: np.ndarray) -> list[Group]:
         drawing = Drawing(
             "compressed" if mode == "rotated" and not (known and law.rotates) else mode,
             bucket is not None,
-            tuple(sorted(arguments.items())),
+            tuple((name, Known(value)) for name, value in sorted(arguments.items())),
+            Known(sweep.where),
             jr.key_impl(sweep.key),
         )
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arrays))
-        static = jax.tree.structure((law, descent)), shapes, tuple(map(str, jax.tree.leaves(rest)))
-        member = drawing, static, id(cell.data)
-        data[member] = cell.data
+        member = drawing, Known((rest, cell.options)), shapes, id(cell.data)
+        first.setdefault(member, cell)
         keys = np.asarray(jr.key_data(cell.keys(sweep.key, seeds)))
         places = i * len(seeds) + np.arange(len(seeds))
         found.setdefault(member, []).append((law, width, keys, descent, places))
@@ -116,13 +127,16 @@ def groups(sweep: Sweep, cells: list[Cell], seeds: np.ndarray) -> list[Group]:
             np.concatenate(all_keys),
             jax.tree.map(stack, *descents),
         )
-        out.append(Group(member[0], data[member], rows, np.concatenate(all_places)))
+        cell = first[member]
+        settings = sweep.settings(cell)
+        out.append(Group(member[0], cell.data, rows, settings, np.concatenate(all_places)))
     return out
 
 
 def take(rows: Rows, index: np.ndarray) -> Rows:
     """The rows at these indices."""
-    return jax.tree.map(lambda x: x[index] if eqx.is_array_like(x) else x, rows)
+    arrays = (jax.Array, np.ndarray)
+    return jax.tree.map(lambda x: x[index] if isinstance(x, arrays) else x, rows)
 
 
 @eqx.filter_jit
@@ -133,24 +147,44 @@ def drawn_data(drawing: Drawing, data: Regression) -> Regression:
 
 def draw_one(drawing: Drawing, data: Regression, row: Rows) -> Any:
     """The network of one row."""
-    arguments = dict(drawing.arguments)
+    arguments = drawing.given
     if drawing.bucketed:
         arguments["width"] = row.width.astype(data.X.dtype)
     key = jr.wrap_key_data(row.key, impl=drawing.key)
-    if drawing.mode == "full":
-        return row.law(key, data, **arguments)
-    if not isinstance(row.law, Initialization):
-        return compress(row.law(key, data, **arguments), data)
+    if drawing.mode == "full" or not isinstance(row.law, Initialization):
+        network = adopt(row.law(key, data, **arguments), data, drawing.where.value)
+        return network if drawing.mode == "full" else compress(network, data)
     drawn = row.law.rotated if drawing.mode == "rotated" else row.law.compressed
     return drawn(key, data, **arguments)
 
 
+def still(drawing: Drawing, data: Regression, rows: Rows) -> PyTree:
+    """What is no array in the networks of these rows, such as functions: shared by all of them."""
+    row = take(rows, np.asarray(0))
+    known = drawing, outline((row, data))
+    if known not in _STILL:
+        shapes = eqx.filter_eval_shape(draw_one, drawing, data, row)
+        _STILL[known] = eqx.filter(shapes, lambda x: not isinstance(x, jax.ShapeDtypeStruct))
+    return _STILL[known]
+
+
+_STILL: dict[Any, Any] = {}
+
+
+def outline(tree: PyTree) -> tuple[Known, Any]:
+    """A tree without the entries of its arrays, as the key of a cache of what was traced."""
+    arrays, static = eqx.partition(
+        tree, lambda x: isinstance(x, (jax.Array, np.ndarray, np.generic))
+    )
+    return Known(static), tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arrays))
+
+
 def draw_first(drawing: Drawing, data: Regression, rows: Rows, count: Any) -> PyTree:
-    """The networks of the first `count` rows, as many side by side as memory allows."""
+    """The arrays of the networks of the first `count` rows, as many at a time as memory allows."""
     arrays, rest = eqx.partition(rows, eqx.is_array)
 
     def one(arrays: Any) -> Any:
-        return draw_one(drawing, data, eqx.combine(arrays, rest))
+        return eqx.filter(draw_one(drawing, data, eqx.combine(arrays, rest)), eqx.is_array)
 
     first = jax.tree.map(lambda leaf: leaf[0], arrays)
     total = len(rows.width)
@@ -160,7 +194,7 @@ def draw_first(drawing: Drawing, data: Regression, rows: Rows, count: Any) -> Py
             return jax.vmap(one)(arrays)
     else:
         law, key = eqx.combine(first, rest).law, jr.wrap_key_data(first.key, impl=drawing.key)
-        drawn = eqx.filter_eval_shape(lambda: law(key, data, **dict(drawing.arguments)))
+        drawn = eqx.filter_eval_shape(law, key, data, **drawing.given)
         most = DRAW_BYTES // size(drawn)
     side_by_side = math.gcd(total, 2 ** int(np.log2(np.clip(most, 1, 32))))
     return map_in_groups(one, arrays, count, side_by_side)
@@ -168,4 +202,5 @@ def draw_first(drawing: Drawing, data: Regression, rows: Rows, count: Any) -> Py
 
 def size(tree: PyTree) -> int:
     """The bytes of all arrays of a tree."""
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+    arrays = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")]
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in arrays)

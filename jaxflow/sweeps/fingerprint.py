@@ -1,6 +1,5 @@
 """A comparable fingerprint of a sweep: results may share a store only if it is equal."""
 
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +8,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from ..dynamics.measure import Measure
+from ..machine.identity import Unidentified, identity, released_version
 from ..machine.versions import versions
 from .plan import Sweep
 
@@ -17,78 +16,89 @@ from .plan import Sweep
 NUMERICAL = ("jaxflow-lab", "jax", "jaxlib", "diffrax", "equinox", "numpy")
 
 
-def fingerprint(sweep: Sweep, chunk: int, block: int) -> dict[str, Any]:
-    """The parts of a plan by name. Data enters by X and Y, not by its decomposition."""
+def fingerprint(sweep: Sweep, chunk: int, block: int, version: str | None = None) -> dict[str, Any]:
+    """The parts of a plan by name; functions and modules enter by their code (`identity`).
+
+    With a `version` what cannot be identified enters by its class alone.
+
+    **Raises:** `ValueError` without one, for what cannot be told from another thing of its kind.
+    """
+
+    def part(name: str, value: Any) -> Any:
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        try:
+            return {"shown": _shown(value), "is": identity(value, lenient=version is not None)}
+        except Unidentified as error:
+            raise ValueError(
+                f"A store cannot identify {name}: {error}. Build it from functions, Equinox "
+                'modules and arrays, or give run(..., version="1") and another version whenever '
+                "it changes."
+            ) from None
+
     found = versions()
-    described = sweep.describe()
-    options = {name: value for name, value in sweep.options.items() if name != "measures"}
     sets: dict[Any, Any] = dict(sweep.data) if isinstance(sweep.data, Mapping) else {"": sweep.data}
+    descent = sweep.descent
     return {
-        "axes": described["axes"],
+        "axes": {
+            name: [part(f"a value of the axis {name!r}", value) for value in values]
+            for name, values in sweep.axes.items()
+        },
         "seeds": sweep.seeds,
-        "key": described["key"],
+        "key": part("key", sweep.key),
         "compress": sweep.compress,
         "chunk": chunk,
         "block": block,
-        "data": digest({str(k): (d.X, d.Y, d.rank) for k, d in sets.items()}),
-        "law": text(sweep.init),
-        "times": text(sweep.t1 if sweep.ts is None else sweep.ts),
-        "measures": [measure(each) for each in sweep.measures],
-        **{name: text(value) for name, value in options.items()},
-        **({} if sweep.descent is None else {"descent": descent(sweep)}),
+        # By X and Y, not by their decomposition.
+        "data": identity([(part("a label", k), d.X, d.Y, d.rank) for k, d in sets.items()]),
+        "law": part("the law", sweep.init),
+        "times": part("ts", sweep.t1 if sweep.ts is None else sweep.ts),
+        "measures": [part(f"the measure {m.name!r}", m) for m in sweep.measures],
+        **{n: part(f"{n}=", value) for n, value in sweep.options.items() if n != "measures"},
+        **({} if descent is None else {"descent": {n: part(n, v) for n, v in descent.items()}}),
+        **({} if version is None else {"version": version}),
         "backend": jax.default_backend(),
         "versions": {name: found[name] for name in NUMERICAL},
     }
 
 
-def descent(sweep: Sweep) -> dict[str, Any]:
-    """The arguments of a descent; `ValueError` for a function that its name does not identify."""
-    arguments = sweep.descent or {}
-    given = [*arguments.items(), *(("optimizer", v) for v in sweep.axes.get("optimizer", ()))]
-    for name, value in given:
-        _identified(name, repr(value))
-    return {name: text(value) for name, value in arguments.items()}
+def _shown(value: Any) -> str:
+    """A value in words, for messages."""
+    if callable(value) and hasattr(value, "__qualname__"):
+        own = released_version(value.__module__ or "") is None
+        return value.__qualname__ if own else f"{value.__module__}.{value.__qualname__}"
+    small = jax.tree.map(lambda x: np.asarray(x).tolist() if _small(x) else x, value)
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(small))[:200]
 
 
-def measure(measure: Measure) -> Any:
-    """A measure as text; `ValueError` for a function that its name does not identify."""
-    leaves = jax.tree.leaves(measure)
-    _identified(f"measure {measure.name!r}", *[getattr(f, "__qualname__", "") for f in leaves])
-    return text(measure)
+def _small(x: Any) -> bool:
+    return (
+        eqx.is_array(x) and x.size <= 8 and not jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended)
+    )
 
 
-def _identified(name: str, *shown: str) -> None:
-    if any("<lambda>" in part or "<locals>" in part for part in shown):
-        raise ValueError(
-            f"A store cannot tell this {name} from another: give a function at the top of a "
-            "module, functools.partial of one, or an Equinox module."
-        )
-
-
-def text(tree: Any) -> Any:
-    """A value as it is if it is plain, else its class and settings as text, or a hash."""
-    if tree is None or isinstance(tree, (bool, int, float, str)):
-        return tree
-    leaves = jax.tree.leaves(tree)
-    if any(eqx.is_array(leaf) and np.size(leaf) > 8 for leaf in leaves):
-        return digest(tree)
-    shown = jax.tree.map(lambda x: np.asarray(x).tolist() if eqx.is_array(x) else x, tree)
-    return _plain(repr(shown))
-
-
-def digest(tree: Any) -> str:
-    """A hash of the leaves and of the structure of a tree."""
-    leaves, structure = jax.tree.flatten(tree)
-    total = hashlib.sha256(_plain(str(structure)).encode())
-    for leaf in leaves:
-        if eqx.is_array_like(leaf):
-            array = np.asarray(leaf)
-            total.update(f"{array.dtype}{array.shape}".encode())
-            total.update(np.ascontiguousarray(array).tobytes())
+def difference(held: dict[str, Any], asked: dict[str, Any]) -> str:
+    """The differences between two plans in words; empty if there are none."""
+    parts = []
+    for name in sorted({*held, *asked}):
+        one, other = held.get(name), asked.get(name)
+        if one == other:
+            continue
+        if isinstance(one, dict) and isinstance(other, dict) and "is" not in {**one, **other}:
+            parts.append(difference(one, other))
+        elif isinstance(one, str) and one.startswith("sha256:"):
+            parts.append(f"another {name}")
+        elif _words(one) == _words(other):
+            parts.append(f"{name} is {_words(one)}, but its code or what it reads has changed")
         else:
-            total.update(_plain(repr(leaf)).encode())
-    return f"sha256:{total.hexdigest()}"
+            parts.append(f"{name} is {_words(one)} there and {_words(other)} here")
+    return "; ".join(parts)
 
 
-def _plain(text: str) -> str:
-    return re.sub(r" at 0x[0-9a-f]+", "", text)  # addresses in memory differ between processes
+def _words(value: Any) -> str:
+    if isinstance(value, dict) and "shown" in value:
+        value = value["shown"]
+    elif isinstance(value, list):
+        value = [v["shown"] if isinstance(v, dict) and "shown" in v else v for v in value]
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

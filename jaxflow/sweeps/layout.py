@@ -92,6 +92,11 @@ def variables(sweep: Sweep, kept: dict[str, Any]) -> dict[str, Variable]:
     out = {}
     for name, leaf in kept.items():
         symbol, said = texts[name]
+        if len(dims[name]) != len(leaf.shape):
+            raise ValueError(
+                f"The measure {name!r} has dimensions {dims[name]}, but its value has shape "
+                f"{tuple(leaf.shape)}: name all, as in dims={_example(dims[name], leaf.shape)}."
+            )
         attributes: dict[str, Any] = {"long_name": symbol, "description": said, "units": "1"}
         missing = np.nan if np.dtype(leaf.dtype).kind == "f" else 0
         if name == "status":
@@ -102,6 +107,11 @@ def variables(sweep: Sweep, kept: dict[str, Any]) -> dict[str, Variable]:
             axes, (*sweep.shape, *leaf.shape), np.dtype(leaf.dtype), attributes, missing
         )
     return out
+
+
+def _example(dims: tuple[str, ...], shape: tuple[int, ...]) -> list[str]:
+    """Names for the axes of an array, the known ones first."""
+    return [*dims[: len(shape)], *(f"axis{i}" for i in range(len(dims), len(shape)))]
 
 
 def label(sweep: Sweep, arrays: dict[str, np.ndarray], known: dict[str, Variable]) -> xr.Dataset:

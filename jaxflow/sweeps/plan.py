@@ -6,6 +6,7 @@ import inspect
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import equinox as eqx
@@ -18,26 +19,31 @@ from ..data import Regression
 from ..dynamics.descent import DescentSettings, descent_settings
 from ..dynamics.measure import Measure
 from ..dynamics.settings import FlowSettings, flow_settings, keywords, takes, times
+from ..machine.keys import Key, as_key
+from ..networks.adopt import Where
+from .axes import axis, coordinate, few, text
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One point of the grid, and the law, arguments and data that its coordinates stand for."""
+    """One point of the grid: its labels, and the law, arguments and data that they stand for."""
 
     index: tuple[int, ...]
     coordinates: dict[str, Any]
     law: Any
     arguments: dict[str, Any]  # of the call of the law
     data: Regression
+    options: dict[str, Any]  # the settings of the flow, of which a descent uses some
     descent: dict[str, Any] | None = None  # arguments of `gradient_descent`; None for the flow
 
     def keys(self, key: PRNGKeyArray, seeds: int | np.ndarray) -> Any:
         """The keys of the first `seeds` seeds, or of the given ones.
 
-        A key depends on coordinates and seed alone, and not on the coordinates of the descent: runs
-        with different learning rates start from the same networks.
+        A key depends on coordinates and seed alone, and not on how the networks are trained: runs
+        with different losses or learning rates start from the same networks.
         """
-        drawn = {n: v for n, v in self.coordinates.items() if n not in (self.descent or {})}
+        trained = {*self.options, *(self.descent or {})}
+        drawn = {n: v for n, v in self.coordinates.items() if n not in trained}
         text = json.dumps(drawn, sort_keys=True, default=str)
         digest = hashlib.sha256(text.encode()).digest()
         cell_key = jr.fold_in(key, int.from_bytes(digest[:4], "little"))
@@ -49,6 +55,7 @@ _fold = jax.jit(jax.vmap(jr.fold_in, in_axes=(None, 0)))
 
 
 # The arguments of `gradient_descent` that can be an axis: they do not change the saved steps.
+SOLVED = ("loss", "until", "formulation", "solver", "rtol", "max_steps")  # those of the flow
 STEPPED = ("learning_rate", "momentum", "nesterov", "batch", "label_noise", "optimizer")
 
 
@@ -60,14 +67,16 @@ class Sweep:
 
     **Arguments:**
 
-    - `data`: a `Regression`, or, with an axis "data", a mapping from label to `Regression`.
-    - `init`: a law, such as `jf.init.Gaussian()`.
-    - `over`: mapping from axis to values. An axis names a field of the law ("alpha", "scale"), an
-      argument of its call ("width"), an argument of `gradient_descent` ("learning_rate"), or
+    - `data`: a `Regression`, or a mapping from label to `Regression` for an axis "data".
+    - `init`: a law: a function or module `law(key, data, **arguments) -> network`, such as
+      `jf.init.Gaussian()`. The network is any that `gradient_flow` takes.
+    - `over`: mapping from axis to values, or to a mapping from label to value. An axis names an
+      argument of the law's call ("width", "activation"), a field of the law ("alpha", "scale"), a
+      setting of the flow ("loss", "rtol"), an argument of `gradient_descent` ("learning_rate"), or
       "data" (values are labels of the mapping). `widths=[...]` is shorthand for
       `over={"width": [...]}`.
     - `seeds`: trajectories per point of the grid.
-    - `key`: a JAX key; default `jax.random.key(0)`.
+    - `key`: a JAX key, or an integer for `jax.random.key(integer)`; default 0.
     - `ts`: saved times, or a module `(network, data) -> times` that gives each trajectory its own;
       default as in `gradient_flow`. With `t1` they are logarithmically spaced up to t1.
     - `descent`: arguments of `gradient_descent`, such as `{"optimizer": optax.sgd, "steps": 5000}`,
@@ -75,6 +84,7 @@ class Sweep:
       the same steps for all trajectories. Batches and label noise follow from the trajectory's key;
       points of the grid that differ only in arguments of the descent share networks, batches and
       noise.
+    - `where`: the parameters to train, as in `gradient_flow`.
     - `until`, `measures`, `loss`, `formulation`, `solver`, `rtol`, `max_steps`: as in
       `gradient_flow`. Solver "auto" is chosen by a sample of the networks of each block.
     - `chunk`: trajectories solved side by side on a device. By default up to 64 on CPU, where so
@@ -97,12 +107,13 @@ class Sweep:
         init: Any,
         *,
         widths: Sequence[int] | None = None,
-        over: Mapping[str, Sequence[Any]] | None = None,
+        over: Mapping[str, Sequence[Any] | Mapping[Any, Any]] | None = None,
         seeds: int = 64,
-        key: PRNGKeyArray | None = None,
+        key: Key | None = None,
         ts: Any = None,
         t1: float | None = None,
         descent: Mapping[str, Any] | None = None,
+        where: Where | None = None,
         chunk: int | None = None,
         block: int | None = None,
         compress: bool = True,
@@ -113,12 +124,11 @@ class Sweep:
             if "width" in axes:
                 raise ValueError("Give widths= or over={'width': ...}, not both.")
             axes = {"width": widths, **axes}
-        self.axes: dict[str, tuple[Any, ...]] = {n: tuple(_plain(v)) for n, v in axes.items()}
-        for name, values in self.axes.items():
-            if not values:
-                raise ValueError(f"The axis {name!r} has no values.")
-            if len({str(v) for v in values}) < len(values):
-                raise ValueError(f"The axis {name!r} has a value twice: {list(values)}.")
+        if isinstance(data, Mapping) and "data" not in axes:
+            axes["data"] = list(data)
+        found = {name: axis(name, values) for name, values in axes.items()}
+        self.axes: dict[str, tuple[Any, ...]] = {name: v for name, (v, _) in found.items()}
+        self.labels: dict[str, tuple[Any, ...]] = {name: v for name, (_, v) in found.items()}
         if seeds < 1:
             raise ValueError(f"seeds must be at least 1, got {seeds}.")
         for name, value in (("chunk", chunk), ("block", block)):
@@ -136,8 +146,8 @@ class Sweep:
             raise ValueError("Say how far to train: give ts, t1 or until.")
         if ts is not None and t1 is not None:
             raise ValueError("Give ts or t1, not both: the flow ends at the last of ts.")
-        self.data, self.init, self.seeds = data, init, int(seeds)
-        self.key = jr.key(0) if key is None else key
+        self.data, self.init, self.seeds, self.where = data, init, int(seeds), where
+        self.key = as_key(0 if key is None else key)
         self.ts, self.t1 = ts if ts is None or callable(ts) else np.asarray(ts, float), t1
         self.options: dict[str, Any] = {
             name: settings.get(name, p.default)
@@ -148,20 +158,20 @@ class Sweep:
         self.chunk, self.block, self.compress = chunk, block, compress
         self.cells = list(self._cells())
         for cell in self.cells:  # errors now, not in the middle of the night
-            self.settings(cell.data.X.dtype)
+            self.settings(cell)
             self.descends(cell)
             if not callable(self.ts):
                 times(self.ts, t1, cell.data.X.dtype)
 
     def __repr__(self) -> str:
-        axes = "".join(f"{name} {_range(values)} x " for name, values in self.axes.items())
+        axes = "".join(f"{name} {few(labels)} x " for name, labels in self.labels.items())
         seeds = "1 seed" if self.seeds == 1 else f"{self.seeds:,} seeds"
         how = "gradient flow" if self.descent is None else "gradient descent"
         names = ", ".join(measure.name for measure in self.measures) or "none"
         return (
             f"Sweep: {self.trajectories:,} trajectories of {how}\n"
             f"  grid      {axes}{seeds}\n"
-            f"  law       {self.init}\n"
+            f"  law       {text(self.init)}\n"
             f"  measures  {names}"
         )
 
@@ -170,7 +180,8 @@ class Sweep:
         arguments = {
             "data": self.data,
             "init": self.init,
-            "over": self.axes,
+            "over": {n: dict(zip(self.labels[n], v, strict=True)) for n, v in self.axes.items()},
+            "where": self.where,
             "seeds": self.seeds,
             "key": self.key,
             "ts": self.ts,
@@ -198,105 +209,113 @@ class Sweep:
         """The measures of each trajectory."""
         return self.options["measures"]
 
-    def settings(self, dtype: Any) -> FlowSettings:
-        """The settings of every solve."""
-        return flow_settings(dtype, **self.options)
+    def settings(self, cell: Cell) -> FlowSettings:
+        """The settings of the flow at a point of the grid."""
+        return flow_settings(cell.data.X.dtype, **cell.options)
 
     def descends(self, cell: Cell) -> DescentSettings | None:
         """The settings of the descent at a point of the grid; None for the flow."""
         if cell.descent is None:
             return None
-        shared = {name: self.options[name] for name in ("until", "measures", "loss")}
+        shared = {name: cell.options[name] for name in ("until", "measures", "loss")}
         return descent_settings(cell.data, **shared, **cell.descent)
 
     def coordinates(self) -> dict[str, Any]:
-        """The coordinates by axis: numbers if all values are numbers, else their texts."""
-        out: dict[str, Any] = {}
-        for name, values in self.axes.items():
-            numeric = all(isinstance(v, (int, float)) for v in values)
-            out[name] = np.asarray(values) if numeric else np.asarray([_text(v) for v in values])
-        return out
+        """The coordinates by axis: numbers if all labels are numbers, else their texts."""
+        return {name: coordinate(labels) for name, labels in self.labels.items()}
 
     def describe(self) -> dict[str, Any]:
         """The plan in plain values, for the attributes of a dataset."""
         options = {k: v for k, v in self.options.items() if v is not None and k != "measures"}
         return {
-            "law": str(self.init),
-            "axes": {name: [_text(v) for v in values] for name, values in self.axes.items()},
+            "law": text(self.init),
+            "axes": {name: list(map(text, labels)) for name, labels in self.labels.items()},
             "seeds": self.seeds,
             "key": np.asarray(jr.key_data(self.key)).tolist(),
-            "times": str(self.t1 if self.ts is None else self.ts),
+            "times": text(self.t1 if self.ts is None else self.ts),
             "measures": [measure.name for measure in self.measures],
             "compress": self.compress,
             **(
                 {}
                 if self.descent is None
-                else {"descent": {n: _text(v) for n, v in self.descent.items()}}
+                else {"descent": {n: text(v) for n, v in self.descent.items()}}
             ),
-            **{name: str(value) for name, value in options.items()},
+            **{name: text(value) for name, value in options.items()},
         }
 
     def _cells(self) -> Iterator[Cell]:
         names, grids = list(self.axes), [list(enumerate(v)) for v in self.axes.values()]
         sets: Mapping[str, Regression] = self.data if isinstance(self.data, Mapping) else {}
-        if bool(sets) != ("data" in self.axes):
+        if "data" in self.axes and not sets:
             raise ValueError(
-                "A mapping of data sets and an axis 'data' with its labels need each other: "
+                "An axis 'data' names the data sets of a mapping: "
                 "Sweep({'a': first, 'b': second}, ..., over={'data': ['a', 'b']})."
             )
+        takes = _arguments(self.init)
         for point in itertools.product(*grids):
-            law, arguments, data = self.init, {}, self.data
+            law, arguments, data, options = self.init, {}, self.data, dict(self.options)
             descent = None if self.descent is None else dict(self.descent)
-            coordinates = {n: value for n, (_, value) in zip(names, point, strict=True)}
-            for name, value in coordinates.items():
+            for name, (_, value) in zip(names, point, strict=True):
                 if name == "data":
                     if value not in sets:
                         known = ", ".join(map(repr, sets))
                         raise ValueError(f"No data set is called {value!r}: there are {known}.")
                     data = sets[value]
-                elif name in inspect.signature(type(law).__call__).parameters:
+                elif name in takes:
                     arguments[name] = value
                 elif descent is not None and name in STEPPED:
                     descent[name] = value
+                elif name in (SOLVED if descent is None else ("loss", "until")):
+                    options[name] = value
                 else:
-                    law = vary(law, name, value)
+                    law = vary(law, name, value, takes)
             assert isinstance(data, Regression)
-            # Shapes and hypotheses are checked without drawing anything.
-            eqx.filter_eval_shape(law, self.key, data, **arguments)
-            yield Cell(tuple(i for i, _ in point), coordinates, law, arguments, data, descent)
+            self._drawable(law, data, arguments)
+            index = tuple(i for i, _ in point)
+            labels = {n: self.labels[n][i] for n, i in zip(names, index, strict=True)}
+            yield Cell(index, labels, law, arguments, data, options, descent)
+
+    def _drawable(self, law: Any, data: Regression, arguments: dict[str, Any]) -> None:
+        """Check shapes and hypotheses without drawing anything."""
+        missing = [
+            n
+            for n, p in _arguments(law).items()
+            if p is inspect.Parameter.empty and n not in arguments
+        ]
+        if missing:
+            raise ValueError(
+                f"{text(law)} needs {missing[0]!r}: give over={{{missing[0]!r}: [...]}}."
+            )
+        network = eqx.filter_eval_shape(law, self.key, data, **arguments)
+        if not callable(network):
+            raise ValueError(
+                f"A law returns a network, and {text(law)} returned a {type(network).__name__}."
+            )
 
 
-def vary(law: Any, name: str, value: Any) -> Any:
+def _arguments(law: Any) -> dict[str, Any]:
+    """The arguments of a law beside key and data, by name, with their defaults."""
+    found = list(inspect.signature(law).parameters.values())
+    named = [p for p in found[2:] if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return {p.name: p.default for p in named}
+
+
+def vary(
+    law: Any, name: str, value: Any, arguments: Mapping[str, Any] = MappingProxyType({})
+) -> Any:
     """The law with one field replaced, its own or one of the law that it is built on."""
-    fields = {f.name: getattr(law, f.name) for f in dataclasses.fields(law)}
+    of = dataclasses.fields(law) if dataclasses.is_dataclass(law) else ()
+    fields = {f.name: getattr(law, f.name) for f in of}
     if name in fields:
         return type(law)(**{**fields, name: value})
     if "law" in fields:
         inner = vary(fields["law"], name, value)
         return eqx.tree_at(lambda outer: outer.law, law, inner)
-    known = ", ".join(repr(f) for f in fields)
+    known = ", ".join(map(repr, [*arguments, *fields])) or "it has none"
     raise ValueError(
-        f"The axis {name!r} names neither an argument of {type(law).__name__}'s call, nor 'data', "
-        f"nor one of its fields: {known or 'none'}."
+        f"The axis {name!r} names neither 'data', nor an argument of the call of {text(law)} or "
+        f"one of its fields ({known}), nor a setting of the flow or descent."
     )
-
-
-def _plain(values: Any) -> list[Any]:
-    """Values as plain Python ones, so that 64 and NumPy's 64 are the same coordinate."""
-    return [v.item() if isinstance(v, np.generic) or hasattr(v, "item") else v for v in values]
-
-
-def _range(values: tuple[Any, ...]) -> str:
-    """All values if there are few, else the first and the last."""
-    if len(values) <= 4:
-        return f"[{', '.join(map(_text, values))}]"
-    return f"[{_text(values[0])} ... {_text(values[-1])}] ({len(values)})"
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, (tuple, list)):
-        return ",".join(map(str, value))
-    return getattr(value, "__qualname__", str(value))
 
 
 def _check(descent: dict[str, Any], axes: Mapping[str, Any]) -> None:

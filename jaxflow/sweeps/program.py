@@ -19,10 +19,22 @@ from ..dynamics.descent import descend
 from ..dynamics.ensemble import descents, flows, probe
 from ..dynamics.integrators.choose_solver import choose_solver, last
 from ..dynamics.integrators.implicit import Implicit
-from ..dynamics.settings import FlowSettings, as_arrays, log_spaced
+from ..dynamics.settings import FlowSettings, as_arrays, spread
 from ..dynamics.solution import summary
 from ..networks.losses import SquaredLoss
-from .drawing import Drawing, Group, Rows, draw_first, draw_one, drawn_data, groups, size, take
+from .drawing import (
+    Drawing,
+    Group,
+    Rows,
+    draw_first,
+    draw_one,
+    drawn_data,
+    groups,
+    outline,
+    size,
+    still,
+    take,
+)
 from .plan import Cell, Sweep
 
 BATCHES = 2**32 - 1  # folded into a trajectory's key: the key of its batches and label noise
@@ -50,7 +62,7 @@ class SavedTimes(eqx.Module):
         if callable(self.ts):
             return self.ts(network, data)
         if self.ts is None and self.t1 is not None:
-            return log_spaced(self.t1)
+            return spread(self.t1)
         return self.ts
 
 
@@ -102,26 +114,34 @@ def _solve(
     times: SavedTimes,
     settings: FlowSettings,
     networks: PyTree,
+    rest: PyTree,
     count: Any,
 ) -> dict[str, Any]:
     def work(shared: Any, split: Any) -> dict[str, Any]:
-        data, times, settings = shared
+        data, times, settings, rest = shared
         networks, count = split
-        return flows(networks, data, times, settings, count[0], slots=workers.slots)
+        return flows(networks, rest, data, times, settings, count[0], slots=workers.slots)
 
-    return _spread(workers.devices, work, (data, times, settings), (networks, count))
+    return _spread(workers.devices, work, (data, times, settings, rest), (networks, count))
 
 
 @eqx.filter_jit
 def _descend(
-    workers: Workers, impl: Any, data: Regression, rows: Rows, networks: PyTree, count: Any
+    workers: Workers,
+    impl: Any,
+    data: Regression,
+    rows: Rows,
+    networks: PyTree,
+    rest: PyTree,
+    count: Any,
 ) -> Any:
-    def work(data: Regression, split: Any) -> dict[str, Any]:
+    def work(shared: Any, split: Any) -> dict[str, Any]:
+        data, rest = shared
         rows, networks, count = split
         keys = jax.vmap(lambda key: jr.fold_in(jr.wrap_key_data(key, impl=impl), BATCHES))(rows.key)
-        return descents(networks, data, rows.descent, keys, count[0], slots=workers.slots)
+        return descents(networks, rest, data, rows.descent, keys, count[0], slots=workers.slots)
 
-    return _spread(workers.devices, work, data, (rows, networks, count))
+    return _spread(workers.devices, work, (data, rest), (rows, networks, count))
 
 
 @dataclasses.dataclass
@@ -139,30 +159,33 @@ def submit(
     workers: Workers,
     group: Group,
     times: SavedTimes,
-    settings: FlowSettings,
     length: int,
+    settings: FlowSettings | None = None,
     index: np.ndarray | None = None,
 ) -> Pending:
-    """Start solving the rows `index` of a group (default: all), by the solver that suits them.
+    """Start solving the rows `index` of a group (default: all), by the solver that suits them,
+    or with other settings than the group's own.
 
     Rows are dealt to the devices in turn and padded to `length` on each.
     """
     devices = len(workers.devices)
     index = np.arange(len(group.places)) if index is None else index
+    settings = group.settings if settings is None else settings
     hands = [np.arange(d, len(index), devices) for d in range(devices)]
     dealt = np.concatenate([np.resize(hand if len(hand) else [0], length) for hand in hands])
     count = np.asarray([len(hand) for hand in hands], np.int32)
     rows = take(group.rows, index[dealt])
     networks = draw(group.drawing, workers.devices, group.data, rows, count)
+    rest = still(group.drawing, group.data, rows)
     here = drawn_data(group.drawing, group.data)
     real = np.concatenate([d * length + np.arange(len(hand)) for d, hand in enumerate(hands)])
     if rows.descent is None:
-        settings = choose_by_sample(settings, networks, real, here, times)
+        settings = choose_by_sample(settings, networks, rest, real, here, times)
         if isinstance(settings.solver, Implicit):
             workers = dataclasses.replace(workers, slots=implicit_slots(networks, workers.slots))
-        result = _solve(workers, here, times, settings, networks, count)
+        result = _solve(workers, here, times, settings, networks, rest, count)
     else:
-        result = _descend(workers, group.drawing.key, here, rows, networks, count)
+        result = _descend(workers, group.drawing.key, here, rows, networks, rest, count)
     order = np.argsort(np.concatenate(hands), kind="stable")
 
     def answer() -> tuple[dict[str, np.ndarray], float]:
@@ -174,14 +197,20 @@ def submit(
 
 
 def choose_by_sample(
-    settings: FlowSettings, networks: PyTree, real: np.ndarray, data: Regression, times: SavedTimes
+    settings: FlowSettings,
+    networks: PyTree,
+    rest: PyTree,
+    real: np.ndarray,
+    data: Regression,
+    times: SavedTimes,
 ) -> FlowSettings:
     """The settings with the solver that suits a sample of these networks, evenly spread."""
     if not settings.auto:
         return settings
     picked = real[np.unique(np.linspace(0, len(real) - 1, SAMPLE).astype(int))]
     arrays = jax.tree.map(np.asarray, networks)
-    sample = [jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), arrays) for i in picked]
+    each = [jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), arrays) for i in picked]
+    sample = [eqx.combine(one, rest) for one in each]
     end = times.t1 if times.ts is None else None if callable(times.ts) else last(times.ts)
     return choose_solver(settings, sample, data, end)
 
@@ -196,7 +225,7 @@ def implicit_slots(networks: PyTree, slots: int) -> int:
 
 def shapes(sweep: Sweep, cell: Cell) -> tuple[dict[str, Any], int, int]:
     """What is kept of one trajectory of a cell; the bytes of its state, and of all it needs."""
-    settings = sweep.settings(cell.data.X.dtype)
+    settings = sweep.settings(cell)
     (group,) = groups(sweep, [cell], np.zeros(1, np.uint32))
     times = saved_times(sweep, cell.data)
 
@@ -209,18 +238,14 @@ def shapes(sweep: Sweep, cell: Cell) -> tuple[dict[str, Any], int, int]:
         return summary(descend(network, here, descent)), network, network
 
     row = take(group.rows, np.asarray(0))
-    # Tracing takes longer than a small sweep: it is done once per combination of shapes.
-    arrays, static = eqx.partition((row, group.data, times, settings), eqx.is_array)
-    leaves, structure = jax.tree.flatten(static)
-    sizes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arrays))
-    known = group.drawing, structure, tuple(leaves), sizes
+    known = group.drawing, outline((row, group.data, times, settings))
     if known not in _SHAPES:
         _SHAPES[known] = eqx.filter_eval_shape(look, row, group.data)
     kept, state, network = _SHAPES[known]
     return dict(kept), size(state), 3 * size(state) + size((kept, network))
 
 
-_SHAPES: dict[Any, Any] = {}
+_SHAPES: dict[Any, Any] = {}  # tracing takes longer than a small sweep
 
 
 def slots_that_suit(state: int) -> int:

@@ -5,8 +5,10 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 import xarray as xr
@@ -16,7 +18,7 @@ from ..dynamics.status import retryable
 from ..machine.cores import devices
 from ..machine.stopwatch import Stopwatch
 from ..machine.versions import environment
-from .drawing import Group, groups
+from .drawing import Group, groups, still
 from .fingerprint import fingerprint
 from .layout import Block, blocks, extents, label, variables
 from .plan import Cell, Sweep
@@ -45,6 +47,7 @@ def run(
     sweep: Sweep,
     *,
     store: str | os.PathLike[str] | None = None,
+    version: str | None = None,
     progress: Progress | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> xr.Dataset:
@@ -60,7 +63,10 @@ def run(
       grows (entries that are not there yet have status -1). If it holds results of the same plan,
       the run is resumed; damaged blocks are detected and computed again. Several processes may
       work on one store: each block is computed by one of them. Under `jax.distributed` a store is
-      required.
+      required. The same plan means the same data and the same code: functions and modules are
+      compared by what they compute (`machine.identity`), and a store of another program is refused.
+    - `version`: for a plan with something in it that cannot be compared: your own name for it, to
+      be changed whenever it changes.
     - `progress`: called as `progress(done, total)` before the first block, so before anything is
       compiled, and after every block.
     - `max_bytes`: a larger result is refused.
@@ -81,7 +87,7 @@ def run(
             arrays = engine.in_memory(progress)
             dataset = label(sweep, arrays, engine.known)
         else:
-            dataset = engine.into(store, progress)
+            dataset = engine.into(Path(store).expanduser(), progress, version)
     dataset.attrs.update(
         {
             "settings": json.dumps(sweep.describe()),
@@ -103,7 +109,8 @@ def draw(sweep: Sweep, cell: Cell) -> Any:
     (group,) = groups(sweep, [cell], np.arange(sweep.seeds))
     one = tuple(jax.local_devices()[:1])
     count = np.asarray([sweep.seeds], np.int32)
-    return jax.device_get(draw_rows(group.drawing, one, group.data, group.rows, count))
+    arrays = jax.device_get(draw_rows(group.drawing, one, group.data, group.rows, count))
+    return eqx.combine(arrays, still(group.drawing, group.data, group.rows))
 
 
 class Engine:
@@ -114,13 +121,14 @@ class Engine:
         self.cells = {cell.index: cell for cell in sweep.cells}
         kept: dict[str, Any] = {}
         state = size = 0
-        for data in {id(c.data): c for c in sweep.cells}.values():
-            entries, one, all_ = shapes(sweep, data)
+        for cell in sweep.cells:
+            entries, one, all_ = shapes(sweep, cell)
             differing = [n for n in kept if kept[n].shape != entries[n].shape]
             if differing:
                 raise ValueError(
-                    f"The measure {differing[0]!r} has shape {kept[differing[0]].shape} on one "
-                    f"data set and {entries[differing[0]].shape} on another: use two sweeps."
+                    f"The measure {differing[0]!r} has shape {kept[differing[0]].shape} at one "
+                    f"point of the grid and {entries[differing[0]].shape} at another, "
+                    f"{cell.coordinates}: use two sweeps."
                 )
             kept, state, size = entries, max(state, one), max(size, all_)
         kept["retried"] = jax.ShapeDtypeStruct((), np.int8)
@@ -168,9 +176,9 @@ class Engine:
         self.work(iter(self.blocks), keep, progress)
         return arrays
 
-    def into(self, path: str | os.PathLike[str], progress: Progress | None) -> xr.Dataset:
+    def into(self, path: Path, progress: Progress | None, version: str | None) -> xr.Dataset:
         """Compute all blocks that are missing in a store into it."""
-        plan = fingerprint(self.sweep, self.chunk, self.block)
+        plan = fingerprint(self.sweep, self.chunk, self.block, version)
         store = Store.open(path, self.sweep, self.known, self.extents, plan)
         free = shutil.disk_usage(path).free
         todo = [b for b in self.blocks if not store.intact(b)]
@@ -257,10 +265,9 @@ class Engine:
         seeds = np.arange(block.region[-1].start, block.region[-1].stop)
         parts = []
         for group in groups(self.sweep, cells, seeds):
-            settings = self.sweep.settings(group.data.X.dtype)
             times = saved_times(self.sweep, group.data)
             start = time.perf_counter()  # on CPU the call itself takes the time
-            pending = submit(self.workers, group, times, settings, self.length)
+            pending = self.submit(group, times)
             self.solving += time.perf_counter() - start
             parts.append((group, times, pending))
 
@@ -276,6 +283,21 @@ class Engine:
 
         return answer
 
+    def submit(self, group: Group, times: SavedTimes) -> Pending:
+        """Start solving a group, on all devices or, where JAX cannot do that, on one."""
+        try:
+            return submit(self.workers, group, times, self.length)
+        except NotImplementedError:
+            # Some primitives, such as convolutions whose weights differ, have no batching rule
+            # for arrays that are spread over devices.
+            if len(self.devices) == 1:
+                raise
+        rows = self.length * len(self.devices)
+        self.devices = self.devices[:1]
+        self.workers = Workers(self.devices, self.workers.slots)
+        self.length = self._length(rows, self.workers.slots)
+        return submit(self.workers, group, times, self.length)
+
     def settle(self, group: Group, times: SavedTimes, pending: Pending) -> dict[str, np.ndarray]:
         """The results of a group, its failed trajectories solved a second time."""
         start = time.perf_counter()
@@ -289,7 +311,7 @@ class Engine:
             workers = Workers(self.devices, min(RETRY_SLOTS, self.workers.slots))
             length = self._length(failed.size, workers.slots)
             settings = second_try(pending.settings)
-            second, lockstep = submit(workers, group, times, settings, length, failed).answer()
+            second, lockstep = submit(workers, group, times, length, settings, failed).answer()
             self.steps += int(second["steps"].sum())
             self.lockstep += int(lockstep)
             better = ~retryable(second["status"])

@@ -19,6 +19,7 @@ import zarr
 from filelock import BaseFileLock, FileLock, Timeout
 
 from ..machine.files import atomic_write
+from .fingerprint import difference
 from .layout import Block, Variable, label
 from .plan import Sweep
 
@@ -172,27 +173,6 @@ def check(path: str | os.PathLike[str], plan: dict[str, Any]) -> None:
         raise ValueError(
             f"{path} holds another sweep: {differs}. Choose another path, or repeat that sweep."
         )
-
-
-def difference(held: dict[str, Any], asked: dict[str, Any]) -> str:
-    """The differences between two plans in words; empty if there are none."""
-    parts = []
-    for name in sorted({*held, *asked}):
-        one, other = held.get(name), asked.get(name)
-        if one == other:
-            continue
-        if isinstance(one, dict) and isinstance(other, dict):
-            parts.append(difference(one, other))
-        elif isinstance(one, str) and one.startswith("sha256:"):
-            parts.append(f"another {name}")
-        else:
-            parts.append(f"{name} is {_short(one)} there and {_short(other)} here")
-    return "; ".join(parts)
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _digest(values: np.ndarray) -> str:

@@ -44,7 +44,8 @@ def together(nets, data, settings, count, ts=None, slots=8):
     total = len(nets.V)
     room = -(-total // slots) * slots
     filled = jax.tree.map(lambda x: x[np.minimum(np.arange(room), total - 1)], nets)
-    out = flows(filled, data, lambda network, data: ts, settings, count, slots=slots)
+    filled, rest = eqx.partition(filled, eqx.is_array)
+    out = flows(filled, rest, data, lambda network, data: ts, settings, count, slots=slots)
     lockstep = out.pop("lockstep")
     return {name: value[:total] for name, value in out.items()}, lockstep
 

@@ -132,7 +132,7 @@ def test_missing_blocks_read_as_not_run(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"rtol": 1e-9}, "rtol is null there and 1e-09 here"),
+        ({"rtol": 1e-9}, "rtol is None there and 1e-09 here"),
         ({"seeds": 11}, "seeds is 10 there and 11 here"),
         ({"key": jr.key(1)}, "key is"),
         ({"data": jf.data.gaussian(jr.key(8), 4, 9, 1)}, "another data"),
@@ -142,7 +142,7 @@ def test_missing_blocks_read_as_not_run(tmp_path):
         ({"chunk": 8}, "chunk is 64 there and 8 here"),
         ({"block": 9}, "block is"),
         ({"over": {"width": [10], "scale": [(0.1, 0.1)]}}, "axes is|width is"),
-        ({"compress": False}, "compress is true there and false here"),
+        ({"compress": False}, "compress is True there and False here"),
     ],
 )
 def test_another_plan_is_refused(changes, match, refused):

@@ -63,4 +63,4 @@ def excess(network, data):
 
 def with_values(data, singular_values, targets):
     """The same Regression with another spectrum and other targets (arrays, or tracers)."""
-    return eqx.tree_at(lambda d: (d.singular_values, d.targets), data, (singular_values, targets))
+    return eqx.tree_at(lambda d: (d.singular_values, d._targets), data, (singular_values, targets))

@@ -13,6 +13,8 @@ from jaxtyping import Array, Bool, Float, PyTree
 from ..._types import Network
 from ...data import Regression
 from ...networks import span_factors, trainable
+from ...networks.adopt import bare
+from ...networks.base import WrongNetwork
 
 
 class Formulation(eqx.Module):
@@ -84,11 +86,14 @@ class Formulation(eqx.Module):
 
     def factors(self, state: Any, network: Any) -> tuple[Float[Array, "m h"], Float[Array, "r h"]]:
         """`(V, U1)` of a two-layer linear network."""
-        return span_factors(self.lift(state, network), self.data)
+        return span_factors(bare(self.lift(state, network)), self.data)
 
     def product(self, state: Any, network: Any) -> Float[Array, "D m"]:
         """The end-to-end linear predictor."""
-        return self.lift(state, network).product
+        lifted = bare(self.lift(state, network))
+        if not has_product(lifted):
+            raise WrongNetwork("a network with an end-to-end predictor, `product`", lifted)
+        return lifted.product
 
     def span_error(self, state: Any, network: Any) -> Float[Array, "r m"]:
         """`Phi^T Theta - S^-1 W^T Y`: how far the predictor is from every minimum."""
@@ -103,6 +108,11 @@ class Formulation(eqx.Module):
 def formulations(network: Any) -> tuple[type[Formulation], ...]:
     """The formulations of this kind of network, the most reduced first. Families register here."""
     raise NotImplementedError  # replaced by the general answer in `general.py`
+
+
+def has_product(network: Network) -> bool:
+    """Whether a network is linear in x, with the property `product`, the end-to-end predictor."""
+    return isinstance(getattr(type(network), "product", None), property)
 
 
 def split(network: Network) -> tuple[PyTree[Array], PyTree]:

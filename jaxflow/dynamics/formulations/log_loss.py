@@ -22,6 +22,7 @@ from ..._types import Network, Time
 from ...data import Regression
 from ...data.labels import signed
 from ...networks import DiagonalLinear, MirrorMap
+from ...networks.base import predictions
 from ...networks.losses import MarginLoss
 from .base import Formulation, like, norm, split
 
@@ -173,7 +174,7 @@ class LogLossParameters(LogLoss):
         return split(network)[0]
 
     def margins(self, weights: PyTree[Array]) -> Float[Array, " n"]:
-        return (jax.vmap(eqx.combine(weights, self.frozen))(self.data.X) * self.data.Y)[:, 0]
+        return (predictions(eqx.combine(weights, self.frozen), self.data.X) * self.data.Y)[:, 0]
 
     def ascent(
         self, weights: PyTree[Array], p: Float[Array, " n"]

@@ -8,6 +8,7 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
+from ..._types import Network
 from ...data import Regression
 from ...networks import TwoLayerLinear, fits, span_factors
 from ...networks.losses import SquaredLoss
@@ -155,9 +156,10 @@ class KroneckerKernel(TangentKernel):
         return apply
 
 
-def off_span(network: TwoLayerLinear, data: Regression) -> Float[Array, "D h"]:
+def off_span(network: Network, data: Regression) -> Float[Array, "D h"]:
     """`Phi2 U2`: the part of U that the data does not reach, and the flow does not move."""
-    return network.U - data.right @ (data.right.T @ network.U)
+    _, U1 = span_factors(network, data)
+    return network.U - data.right @ U1
 
 
 @formulations.register

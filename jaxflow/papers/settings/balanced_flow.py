@@ -52,8 +52,9 @@ def everywhere(*cases: Case) -> Callable[[str], tuple[Case, ...]]:
 
 @once
 def whitened(seed: int, rank: int, outputs: int) -> Regression:
-    """Data whose singular values are 1."""
-    return problems.gaussian(jr.key(seed), rank, rank + 3, outputs, whiten=True)
+    """Data whose singular values are 1, in the one basis that does not depend on rounding."""
+    data = problems.gaussian(jr.key(seed), rank, rank + 3, outputs, whiten=True)
+    return Regression.of_spectrum(jnp.ones(rank, data.Y.dtype), data.Y, features=rank + 3)
 
 
 def gram_along(network: TwoLayerLinear, data: Regression) -> np.ndarray:

@@ -66,7 +66,7 @@ def allowance(sweep: Sweep) -> float:
     `log(L - L*)` over the least decay that the slack is taken at.
     """
     dataset = finished(sweep)
-    settings = sweep.settings(sweep.cells[0].data.X.dtype)
+    settings = sweep.settings(sweep.cells[0])
     eps, rtol = float(jnp.finfo(settings.rtol.dtype).eps), float(settings.rtol)
     other = rtol / 100 if rtol / 100 >= 50 * eps else min(100 * rtol, 0.1)
     # In the same shape and by the same solver: the same compiled program.

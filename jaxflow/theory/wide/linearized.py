@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from ..._types import Network, Time
 from ...data import Regression
 from ...networks import best_fit, cross_kernel, trainable
+from ...networks.base import predictions
 
 
 class LinearizedFlow(eqx.Module):
@@ -39,7 +40,7 @@ class LinearizedFlow(eqx.Module):
         levels, self.basis = jnp.linalg.eigh(cross_kernel(network, data.X))
         floor = len(levels) * float(jnp.finfo(levels.dtype).eps) * levels[-1]
         self.levels = jnp.where(levels > floor, levels, 0)
-        start = jax.vmap(network)(data.X)
+        start = predictions(network, data.X)
         self.modes = self.basis.T @ (best_fit(network, data) - start).reshape(-1)
 
     def coefficients(self, t: Time) -> Float[Array, " nm"]:
@@ -50,7 +51,7 @@ class LinearizedFlow(eqx.Module):
 
     def __call__(self, X: Float[Array, "k D"], t: Time = jnp.inf) -> Float[Array, "k m"]:
         """The predictions at points X and time t, default the limit."""
-        start = jax.vmap(self.network)(X)
+        start = predictions(self.network, X)
         moved = cross_kernel(self.network, X, self.X) @ self.coefficients(t)
         return start + moved.reshape(start.shape)
 
@@ -59,7 +60,7 @@ class LinearizedFlow(eqx.Module):
         parameters, rest = eqx.partition(self.network, trainable(self.network))
 
         def predict(parameters: Any) -> Array:
-            return jax.vmap(eqx.combine(parameters, rest))(self.X)
+            return predictions(eqx.combine(parameters, rest), self.X)
 
         start, pull = jax.vjp(predict, parameters)
         (change,) = pull(self.coefficients(t).reshape(start.shape))

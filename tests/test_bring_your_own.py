@@ -1,0 +1,294 @@
+"""Networks, laws and losses that this package has never seen, in everything that takes one."""
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+from scipy.integrate import solve_ivp
+
+import jaxflow as jf
+from jaxflow.networks import best_fit
+from jaxflow.networks.adopt import adopt
+
+X = np.random.default_rng(0).normal(size=(5, 4))
+DATA = jf.Regression(X, np.random.default_rng(1).normal(size=5))
+
+
+class Own(eqx.Module):
+    """Nested lists, a shared layer, a function as a field, a frozen part, a scalar output."""
+
+    blocks: list
+    act: object
+    shift: np.ndarray
+    rate: float = 0.5
+
+    def __init__(self, key, act=jnp.tanh):
+        a, b = jr.split(key)
+        shared = eqx.nn.Linear(4, 4, key=a)
+        self.blocks = [[shared, shared], {"out": eqx.nn.Linear(4, "scalar", key=b)}]
+        self.act, self.shift = act, np.full(4, 0.1)
+
+    def __call__(self, x):
+        for layer in self.blocks[0]:
+            x = self.act(layer(x) + self.rate * self.shift)
+        return self.blocks[1]["out"](x)
+
+
+def mlp(key, data, *, width=3, act=jnp.tanh):
+    return eqx.nn.MLP(4, 1, width, 1, activation=act, key=key)
+
+
+def own(key, data, *, act=jnp.tanh):
+    return Own(key, act)
+
+
+def sequential(key, data, *, act=jnp.tanh):
+    a, b = jr.split(key)
+    last = eqx.nn.Linear(3, 1, key=b)
+    return eqx.nn.Sequential([eqx.nn.Linear(4, 3, key=a), eqx.nn.Lambda(act), last])
+
+
+class Convolutional(eqx.Module):
+    conv: eqx.nn.Conv2d
+    last: eqx.nn.Linear
+    act: object = eqx.field(static=True)
+
+    def __call__(self, x):
+        return self.last(self.act(self.conv(x.reshape(1, 2, 2))).reshape(-1))
+
+
+def convolutional(key, data, *, act=jnp.tanh):
+    a, b = jr.split(key)
+    return Convolutional(eqx.nn.Conv2d(1, 2, 2, key=a), eqx.nn.Linear(2, 1, key=b), act)
+
+
+LAWS = [mlp, own, sequential, convolutional]
+MEASURES = [
+    jf.measures.LogExcess(),
+    jf.measures.Predictions(X[:2]),
+    jf.measures.KernelMovement(),
+    jf.measures.at_end("size", lambda network, data: jnp.sum(network(data.X[0]))),
+]
+
+
+@functools.cache
+def swept(law, how):
+    options = {"t1": 0.5} if how == "flow" else {"descent": DESCENT}
+    plan = jf.Sweep(DATA, law, seeds=2, measures=MEASURES[:4], **options)
+    return plan, jf.run(plan)
+
+
+DESCENT = {"optimizer": optax.sgd, "learning_rate": 0.01, "steps": 20, "saves": 5}
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_a_sweep_gives_what_single_flows_give(law):
+    plan, found = swept(law, "flow")
+    assert (found.status == jf.Result.finished).all()
+    for seed, key in enumerate(plan.cells[0].keys(plan.key, 2)):
+        alone = jf.gradient_flow(law(key, DATA), DATA, t1=0.5, measures=MEASURES)
+        np.testing.assert_allclose(found.log_excess_end[seed], alone.log_excess1, rtol=1e-6)
+        for name in ("log_excess", "predictions", "kernel_movement"):
+            np.testing.assert_allclose(found[name][seed], alone.measures[name], rtol=1e-6)
+
+
+def test_a_sweep_of_descents_gives_what_single_descents_give():
+    plan, found = swept(own, "descent")
+    (key, _) = plan.cells[0].keys(plan.key, 2)
+    alone = jf.gradient_descent(own(key, DATA), DATA, **DESCENT)
+    np.testing.assert_allclose(found.log_excess[0], alone.log_excess, rtol=1e-12)
+
+
+def test_a_flow_is_that_of_scipy():
+    network = adopt(own(jr.key(3), DATA), DATA)
+    parameters, rest = eqx.partition(network, eqx.is_inexact_array)
+    flat, back = jax.flatten_util.ravel_pytree(parameters)
+
+    @jax.jit
+    def slope(p):
+        def loss(p):
+            return 0.5 * jnp.sum((jax.vmap(eqx.combine(back(p), rest))(X) - DATA.Y[:, 0]) ** 2)
+
+        return -jax.grad(loss)(p)
+
+    want = solve_ivp(lambda t, p: slope(p), (0, 0.5), flat, rtol=1e-10, atol=1e-12).y[:, -1]
+    found = jf.gradient_flow(network, DATA, t1=0.5, measures=MEASURES).network
+    got = jax.flatten_util.ravel_pytree(eqx.filter(found, eqx.is_inexact_array))[0]
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_a_store_is_gone_on_with_and_refuses_another_program(tmp_path):
+    def plan(power):
+        def loss(prediction, target):
+            return jnp.sum((prediction - target) ** power)
+
+        over = {"act": {"tanh": jnp.tanh, "own": lambda x: x / (1 + x**2)}}
+        return jf.Sweep(DATA, mlp, over=over, seeds=2, t1=0.1, loss=loss)
+
+    path = tmp_path / "runs.zarr"
+    first = jf.run(plan(2), store=path)
+    assert list(first.act.values) == ["tanh", "own"]
+    np.testing.assert_array_equal(jf.run(plan(2), store=path).t_end, first.t_end)
+    with pytest.raises(ValueError, match="holds another sweep: loss is"):
+        jf.run(plan(4), store=path)
+
+
+def test_part_of_a_network_is_trained():
+    network = mlp(jr.key(0), DATA)
+    found = jf.gradient_flow(
+        network, DATA, until=jf.until.loss_ratio(1e-8), where=lambda network: network.layers[-1]
+    )
+    assert found.result == jf.Result.stopped
+    assert isinstance(found.network, eqx.nn.MLP)
+    np.testing.assert_array_equal(found.network.layers[0].weight, network.layers[0].weight)
+    hidden = jnp.tanh(jax.vmap(network.layers[0])(DATA.X))
+    features = np.c_[hidden, np.ones(5)]
+    fit = features @ np.linalg.lstsq(features, DATA.Y, rcond=None)[0]
+    np.testing.assert_allclose(found.optimal_loss, 0.5 * np.sum((fit - DATA.Y) ** 2), rtol=1e-9)
+
+
+def test_the_least_loss_of_repeated_inputs_and_of_affine_models():
+    twice = jf.Regression(np.r_[X, X[:2]], np.arange(7.0))
+    expected = np.array([2.5, 3.5, 2, 3, 4, 2.5, 3.5])[:, None]
+    np.testing.assert_allclose(best_fit(mlp(jr.key(0), twice), twice), expected, rtol=1e-12)
+    noisy = jf.Regression(np.linspace(-1, 1, 9), np.arange(9.0) ** 2)
+    design = np.c_[noisy.X, np.ones(9)]
+    fit = design @ np.linalg.lstsq(design, noisy.Y, rcond=None)[0]
+    linear = eqx.nn.Linear(1, 1, key=jr.key(0))
+    np.testing.assert_allclose(best_fit(linear, noisy), fit, rtol=1e-12)
+
+
+def test_functions_and_modules_of_other_libraries():
+    params = {"w": np.ones((1, 4), np.float32), "b": [0.5 * jnp.ones(1)]}
+    network = jf.module(lambda p, x: jnp.sin(p["w"] @ x) + p["b"][0], params)
+    found = jf.gradient_descent(network, DATA, **DESCENT)
+    assert found.network.params["w"].dtype == DATA.X.dtype
+    assert found.log_excess1 < found.log_excess[0]
+
+
+class Complex(eqx.Module):
+    w: jax.Array
+
+    def __call__(self, x):
+        return jnp.real(self.w @ x)[None]
+
+
+class Whole(eqx.Module):
+    w: jax.Array
+
+    def __call__(self, x):
+        return (self.w @ x)[None]
+
+
+REFUSED = {
+    "complex": (Complex(jnp.full(4, 1 + 1j)), "complex parameters"),
+    "integers": (Whole(jnp.ones(4, int)), "no trainable parameters"),
+    "a function": (lambda x: x[:1], "no parameters that JAX can see"),
+    "no function": (DATA, "cannot be: give an Equinox module"),
+    "random": (
+        eqx.nn.Sequential([eqx.nn.Linear(4, 1, key=jr.key(0)), eqx.nn.Dropout(0.5)]),
+        "contains Dropout.*inference_mode",
+    ),
+    "other inputs": (
+        eqx.nn.Linear(3, 1, key=jr.key(0)),
+        r"cannot be called with a sample of 4 features, x of shape \(4,",
+    ),
+    "other outputs": (eqx.nn.Linear(4, 2, key=jr.key(0)), r"shape \(2,\).*shape \(1,\)"),
+}
+
+
+@pytest.mark.parametrize(("network", "match"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_network_is_refused_everywhere(network, match):
+    with pytest.raises(ValueError, match=match):
+        jf.gradient_flow(network, DATA, t1=0.1)
+    with pytest.raises(ValueError, match=match):
+        jf.gradient_descent(network, DATA, **DESCENT)
+    with pytest.raises(ValueError, match=f"{match}|returned a"):
+        jf.run(jf.Sweep(DATA, lambda key, data: network, seeds=1, t1=0.1))
+
+
+NEEDS = [
+    (jf.measures.OffSpanDistance(), "OffSpanDistance needs a two-layer linear network, got MLP"),
+    (jf.measures.Product(), "Product needs a network with an end-to-end predictor"),
+    (jf.measures.Level(), "Level needs a two-layer linear network, got MLP"),
+]
+
+
+@pytest.mark.parametrize(("measure", "match"), NEEDS)
+def test_measures_name_the_network_that_they_need(measure, match, unchecked):
+    with pytest.raises(ValueError, match=match):
+        jf.gradient_flow(mlp(jr.key(0), DATA), DATA, t1=0.1, measures=[measure])
+    with pytest.raises(ValueError, match=match):
+        jf.run(jf.Sweep(DATA, mlp, seeds=1, t1=0.1, measures=[measure]))
+
+
+AXES = [
+    ({"measures": [jf.measures.at_end("f", lambda n, d: n(d.X[0]))]}, r"has shape \(1,\).*'axis0'"),
+    ({"over": {"depth": [1]}}, r"The axis 'depth' names neither.*mlp.*'width', 'act'"),
+    ({"over": {"width": 3}}, "takes a list of values, got 3"),
+    ({"over": {"width": []}}, "has no values"),
+    ({"key": 0.5}, "A key is jax.random.key"),
+    ({"where": lambda network: 3}, "where= must select parts"),
+]
+
+
+@pytest.mark.parametrize(("changes", "match"), AXES)
+def test_bad_plans_get_a_sentence(changes, match, unchecked):
+    with pytest.raises(ValueError, match=match):
+        jf.run(jf.Sweep(DATA, mlp, seeds=1, t1=0.1, **changes))
+
+
+def test_the_loss_is_an_axis_and_draws_do_not_depend_on_it():
+    over = {"loss": {"squared": None, "quartic": lambda p, y: jnp.sum((p - y) ** 4)}}
+    plan = jf.Sweep(DATA, mlp, over=over, seeds=2, t1=0.1, measures=MEASURES[1:2])
+    keys = [np.asarray(jr.key_data(cell.keys(plan.key, 2))) for cell in plan.cells]
+    np.testing.assert_array_equal(*keys)
+    found = jf.run(plan)
+    alone = jf.gradient_flow(
+        mlp(plan.cells[1].keys(plan.key, 2)[0], DATA), DATA, t1=0.1, loss=over["loss"]["quartic"]
+    )
+    end = found.log_excess_end.sel(loss="quartic", seed=0)
+    np.testing.assert_allclose(end, alone.log_excess1, rtol=1e-6)
+
+
+def test_saved_times_are_where_the_flow_is():
+    found = jf.gradient_flow(mlp(jr.key(0), DATA), DATA, until=jf.until.loss_ratio(0.1))
+    fractions = np.asarray(found.ts / found.t1)
+    assert len(np.unique(fractions)) == 257
+    assert fractions[0] == 0
+    assert fractions[-1] == 1
+    assert np.diff(fractions).max() < 0.02
+    assert found.log_excess[-1] == found.log_excess1
+
+
+def test_messages_name_what_helps_in_this_call():
+    kinked = eqx.nn.MLP(4, 1, 3, 1, activation=jax.nn.relu, key=jr.key(0))
+    options = {"until": jf.until.loss_ratio(1e-20), "max_steps": 20}
+    with pytest.raises(RuntimeError, match=r"kinks.*until.gradient_norm or until.stagnation"):
+        jf.gradient_flow(kinked, DATA, solver="explicit", **options).check()
+    with pytest.raises(RuntimeError, match="shorten t1") as error:
+        jf.gradient_flow(
+            mlp(jr.key(0), DATA), DATA, t1=1e9, max_steps=20, solver="implicit"
+        ).check()
+    assert "implicit" not in str(error.value)
+
+
+def test_a_stop_at_a_stationary_point():
+    found = jf.gradient_flow(
+        eqx.nn.Linear(4, 1, key=jr.key(0)), DATA, until=jf.until.stagnation(1e-3)
+    )
+    assert found.result == jf.Result.stopped
+
+
+def test_a_stopping_rule_is_a_number():
+    class Below(jf.until.Until):
+        def __call__(self, t, view, first):
+            return view.log_excess < -2.0
+
+    with pytest.raises(ValueError, match="positive until it is met, a number, got bool"):
+        jf.gradient_flow(mlp(jr.key(0), DATA), DATA, until=Below(), t1=1.0)
