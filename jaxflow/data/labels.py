@@ -1,4 +1,4 @@
-"""Classification with two classes: targets +1 and -1 of a `Regression`."""
+"""Classes as targets of a `Regression`: -1 and +1 for two, one-hot for more."""
 
 import jax
 import numpy as np
@@ -17,3 +17,33 @@ def signed(data: Regression) -> Float[Array, "n D"]:
     if data.outputs != 1 or (known and np.any(np.abs(np.asarray(data.Y)) != 1)):
         raise ValueError("Labels must be a single output of +1 and -1: give Regression(X, labels).")
     return data.Y * data.X
+
+
+def encoded(name: str, labels: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The targets that stand for the labels (n,) or (n, 1), and the names of the classes.
+
+    The targets have the given dtype. The classes are in alphabetical order. Two become one column
+    of -1 (the first) and +1 (the second); more become one column each, 1 for the class and 0 for
+    the others.
+
+    **Raises:** `ValueError` for several columns of labels, and for a single class.
+    """
+    if labels.ndim > 2 or (labels.ndim == 2 and labels.shape[1] != 1):
+        raise ValueError(
+            f"Y of {name} holds several columns of text: give one column of labels, or numbers."
+        )
+    text = np.char.strip(labels.reshape(-1).astype(str))
+    names, index = np.unique(text, return_inverse=True)
+    classes = tuple(map(str, names))
+    if len(classes) < 2:
+        raise ValueError(
+            f"All labels of {name} are {classes[0]!r}: there is nothing to learn from one class."
+        )
+    if 2 * len(classes) > len(text) > 20:
+        raise ValueError(
+            f"The labels of {name} are {len(classes)} different ones in {len(text)} rows, such as "
+            f"{classes[0]!r}: name a column of classes or of numbers as the target."
+        )
+    if len(classes) == 2:
+        return (2 * index - 1).astype(dtype)[:, None], classes
+    return np.eye(len(classes), dtype=dtype)[index], classes

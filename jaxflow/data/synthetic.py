@@ -7,6 +7,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpy.typing import ArrayLike
 
+from ..machine.keys import Key, as_key
 from .regression import Regression
 
 
@@ -27,7 +28,7 @@ def _teach(
 
 
 def gaussian(
-    key: PRNGKeyArray,
+    key: Key,
     samples: int = 100,
     features: int = 400,
     targets: int = 1,
@@ -42,8 +43,8 @@ def gaussian(
     X is replaced by `W Phi^T` of its singular value decomposition, so that every singular value
     is 1 (`scale` then has no effect).
 
-    **Arguments:** a random `key`; the numbers of `samples` n, `features` D and `targets` m; the
-    standard deviation of the `noise`, and the `scale` of X.
+    **Arguments:** a random `key`, or an integer seed; the numbers of `samples` n, `features` D and
+    `targets` m; the standard deviation of the `noise`, and the `scale` of X.
 
     **Source:** Min, Tarmoun, Vidal, Mallada (ICML 2021), appendix A.1 (`whiten=True`) and A.2
     (`scale = 1 / sqrt(D)`).
@@ -57,7 +58,7 @@ def gaussian(
     (5, (20, 2), 1.0)
     """
     _check(samples=samples, features=features, targets=targets)
-    input_key, teacher_key = jr.split(key)
+    input_key, teacher_key = jr.split(as_key(key))
     X = jr.normal(input_key, (samples, features))
     if whiten:
         left, _, right = jnp.linalg.svd(X, full_matrices=False)
@@ -68,7 +69,7 @@ def gaussian(
 
 
 def spectrum(
-    key: PRNGKeyArray,
+    key: Key,
     samples: int = 50,
     features: int = 100,
     targets: int = 1,
@@ -97,7 +98,7 @@ def spectrum(
             raise ValueError(
                 f"singular_values must be at most min(samples, features) = {full} positive numbers."
             )
-    left_key, right_key, teacher_key = jr.split(key, 3)
+    left_key, right_key, teacher_key = jr.split(as_key(key), 3)
     left = orthonormal(left_key, samples, len(s))
     right = orthonormal(right_key, features, len(s))
     X = (left * jnp.asarray(s, left.dtype)[None, :]) @ right.T
@@ -105,10 +106,10 @@ def spectrum(
 
 
 def orthonormal(
-    key: PRNGKeyArray, rows: int, columns: int, dtype: DTypeLike = float
+    key: Key, rows: int, columns: int, dtype: DTypeLike = float
 ) -> Float[Array, "rows columns"]:
     """A Haar-distributed matrix with orthonormal columns."""
-    q, r = jnp.linalg.qr(jr.normal(key, (rows, columns), dtype))
+    q, r = jnp.linalg.qr(jr.normal(as_key(key), (rows, columns), dtype))
     return q * jnp.where(jnp.diagonal(r) < 0, -1, 1).astype(q.dtype)[None, :]
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pandas
 import pytest
 from numpy.testing import assert_allclose
-from sklearn.datasets import load_diabetes, load_digits
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 
 from jaxflow.data import load
 
@@ -188,16 +189,23 @@ def test_csv(csv):
         ("", ["a"], "is empty: it needs a header"),
         ("\n\n", ["a"], "is empty: it needs a header"),
         ("a,b\n", ["a"], "is only a header"),
-        ("a;b\n1;2\n", ["b"], "single column, 'a;b'.*separated by commas"),
+        ("a:b\n1:2\n", ["b"], "single column, 'a:b'.*separated by commas"),
         ("a,b\n1,2\n\n3\n", ["b"], "Line 4 of .* has 1 cells, but the header has 2"),
         ("a,b\n1,2,3\n", ["b"], "Line 2 of .* has 3 cells, but the header has 2"),
         ("a,b,a\n1,2,3\n", ["b"], "two columns named 'a'"),
         (",a,b\n0,1,2\n", ["b"], "Column 1 of .* has no name.*index=False"),
         ("a,b\n1,2\nred,4\n", ["b"], "Column 'a' of .* holds 'red', not a number, on line 3"),
-        ("a,b\n1,2\n3,\n", ["b"], "Column 'b' of .* has an empty cell on line 3"),
-        ("a,b\n1,2\nnan,4\n", ["b"], "X has 1 NaN or infinite entries: remove or impute"),
+        ("a,b\n1,2\n3,\n", ["b"], "Column 'b' of .* has a missing value on line 3.*missing='drop'"),
+        ("a,b\n1,2\n\nnan,4\n", ["b"], "Column 'a' of .* has a missing value on line 4, one of 1"),
+        ("a,b\n1,2\n3,red\n", ["b"], "Column 'b' of .* holds 'red', not a number, on line 3"),
+        ("a;b\n1,5;2\n2;3.5\n", ["b"], "holds '3.5', not a number, on line 3"),
+        ("a\tb\n1,500\t2\n", ["b"], "holds '1,500': pass decimal=','"),
+        ("5.1,3.5,red\n4.9,3,blue\n", ["red"], "holds numbers, such as 5.1: pass header=False"),
+        ("a,b\n1,red\n2,red\n", ["b"], "All labels of .* are 'red'"),
+        ("a,b\n?,1\n2,NA\n", ["b"], "missing value on line 2, one of 2"),
+        ("a,b\n\0,1\n", ["b"], "is not text"),
         ("a,b\n1,2\n3,inf\n", ["b"], "Y has 1 NaN or infinite entries: remove or impute"),
-        ('a,b\n1,"2\n', ["b"], "not comma-separated UTF-8 text"),
+        ('a,b\n1,"2\n', ["b"], "is not text separated by ','"),
     ],
 )
 def test_csv_refuses(csv, text, targets, message):
@@ -205,9 +213,169 @@ def test_csv_refuses(csv, text, targets, message):
         load(csv(text), targets=targets)
 
 
-def test_csv_refuses_other_encodings(csv):
-    with pytest.raises(ValueError, match="not comma-separated UTF-8 text"):
-        load(csv("größe,b\n1,2\n", "latin-1"), targets=["b"])
+ROWS = np.array([[1.5, -2.0, 3.0], [4.0, 5.25, 6.0], [7.0, 8.0, -9.5]])
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("decimal", [".", ","])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16"])
+def test_csv_as_people_write_it(csv, separator, decimal, encoding):
+    if separator == decimal:
+        pytest.skip("no such file")
+    lines = [["größe", "b, c", "y"], *([str(v).replace(".", decimal) for v in r] for r in ROWS)]
+    text = "\r\n".join(separator.join(f'"{cell}"' for cell in line) for line in lines)
+    data = load(csv(text, encoding), targets="y", center=False)
+    assert np.array_equal(data.X, ROWS[:, :2])
+    assert np.array_equal(data.Y, ROWS[:, 2:])
+    told = {"separator": separator, "decimal": decimal, "encoding": encoding}
+    assert np.array_equal(load(csv(text, encoding), targets=-1, center=False, **told).X, data.X)
+
+
+def test_csv_of_another_separator_and_without_a_header(csv):
+    text = "5.1 3.5 0.2\n4.9 3.0 0.4\n"
+    data = load(csv(text), targets=2, separator=" ", header=False, center=False)
+    assert np.array_equal(data.X, [[5.1, 3.5], [4.9, 3.0]])
+    named = load(csv(text), targets="0.2", separator=" ", header=True, center=False)
+    assert np.array_equal(named.Y, [[0.4]])
+    # The names that pandas gives to columns without names.
+    assert load(csv("0,1,2\n3,4,5\n"), targets="2", center=False).samples == 1
+
+
+def test_two_labels_are_signs(csv):
+    data = load(csv("a,b\n1,yes\n2, no\n3,yes\n"), targets="b", standardize=True)
+    assert data.classes == ("no", "yes")
+    assert np.array_equal(data.Y, [[1], [-1], [1]])
+    assert_allclose(data.X[:, 0], [-(1.5**0.5), 0, 1.5**0.5])
+    centred_too = load(csv("a,b\n1,yes\n2,no\n3,yes\n"), targets="b", center=True)
+    assert_allclose(centred_too.Y.sum(), 0, atol=1e-15)
+    truth = load(csv("a,b\n1,True\n2,False\n"), targets="b")
+    assert truth.classes == ("False", "True")
+
+
+def test_more_labels_are_one_hot(csv, npz):
+    text = "a,kind\n1,red\n2,blue\n4,grün\n8,red\n"
+    one_hot = [[0, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    table = load(csv(text, "latin-1"), targets="kind", center="X")
+    archive = load(npz(X=[1, 2, 4, 8], Y=["red", "blue", "grün", "red"]), center="X")
+    for data in (table, archive):
+        assert data.classes == ("blue", "grün", "red")
+        assert np.array_equal(data.Y, one_hot)
+    with pytest.raises(ValueError, match="20 different ones in 21 rows"):
+        load(npz(X=np.arange(21), Y=[f"id{min(i, 19)}" for i in range(21)]))
+    with pytest.raises(ValueError, match="several columns of text"):
+        load(npz(X=np.eye(2), Y=[["a", "b"], ["c", "d"]]))
+
+
+def test_missing_rows_are_dropped_on_request(csv, npz):
+    text = "a,b,c\n1,2,x\n,3,y\n4,?,x\n5,6,\n7,9,y\n"
+    data = load(csv(text), targets="c", missing="drop", center=False)
+    assert np.array_equal(data.X, [[1, 2], [7, 9]])
+    assert np.array_equal(data.Y, [[-1], [1]])
+    with pytest.raises(ValueError, match=r"Line 3 of .* has 1 cells"):
+        load(csv("a,b\n1,2\n3\n"), targets="b", missing="drop")
+    with pytest.raises(ValueError, match=r"Every row of .* has a missing value"):
+        load(csv("a,b\n1,\n,3\n"), targets="b", missing="drop")
+    X = np.array([[1.0, 2], [np.nan, 1], [3, 4], [5, 7]])
+    path = npz(X=X, Y=np.array([1.0, 2, np.nan, 4]))
+    assert np.array_equal(load(path, missing="drop", center=False).X, X[[0, 3]])
+    with pytest.raises(ValueError, match="missing must be 'refuse' or 'drop'"):
+        load(path, missing="ignore")
+
+
+def test_parquet(tmp_path, monkeypatch):
+    path = tmp_path / "table.parquet"
+    path.write_bytes(b"not a table")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "pyarrow", None)
+        with pytest.raises(ValueError, match="needs pyarrow"):
+            load(path, targets="c")
+    pytest.importorskip("pyarrow")
+    with pytest.raises(ValueError, match=r"is not a \.parquet table"):
+        load(path, targets="c")
+    columns = {"a": ROWS[:, 0].astype("f4"), "b": ROWS[:, 1].astype("f4"), "c": ["x", "y", "x"]}
+    pandas.DataFrame(columns).to_parquet(path)
+    data = load(path, targets="c", center=False)
+    assert data.X.dtype == np.float32
+    assert np.array_equal(data.X, ROWS[:, :2].astype("f4"))
+    assert data.classes == ("x", "y")
+    pandas.DataFrame({"a": [1, None], "b": [2.0, 3.0]}).to_parquet(path)
+    with pytest.raises(ValueError, match=r"Column 'a' of .* has a missing value on row 2"):
+        load(path, targets="b")
+    days = pandas.to_datetime(["2020-01-01", "2020-01-02"])
+    pandas.DataFrame({"a": days, "b": [2.0, 3.0]}).to_parquet(path)
+    with pytest.raises(ValueError, match=r"Column 'a' of .* holds '2020.*not a number"):
+        load(path, targets="b")
+
+
+def test_npz_of_other_names(npz):
+    path = npz(x_train=np.eye(3), labels=np.arange(3.0))
+    data = load(path, x="x_train", y="labels", center=False)
+    assert np.array_equal(data.X, np.eye(3))
+    with pytest.raises(ValueError, match=r"no array labels \(it holds x, y\).*name the arrays"):
+        load(npz(x=np.eye(3), y=np.ones(3)), x="x", y="labels")
+    with pytest.raises(ValueError, match=r"x and y name the arrays of an \.npz"):
+        load("digits", x="x")
+    with pytest.raises(ValueError, match="separator, decimal, encoding and header are of text"):
+        load(path, separator=";")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "outputs", "classes"),
+    [
+        ("iris", (150, 4), 3, ("setosa", "versicolor", "virginica")),
+        ("wine", (178, 13), 3, ("class_0", "class_1", "class_2")),
+        ("breast_cancer", (569, 30), 1, ("benign", "malignant")),
+        ("linnerud", (20, 3), 3, None),
+        ("digits", (1797, 64), 10, tuple("0123456789")),
+    ],
+)
+def test_bundled_sets(name, shape, outputs, classes):
+    data = load(name)
+    assert (data.X.shape, data.outputs, data.classes) == (shape, outputs, classes)
+    if name != "digits":
+        assert_allclose(np.asarray(data.X).std(axis=0), 1, rtol=1e-12)
+    if name == "breast_cancer":  # in scikit-learn 0 is malignant
+        assert np.array_equal(data.Y[:, 0], 1 - 2 * load_breast_cancer().target)
+
+
+def test_without_scikit_learn(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(ValueError, match="'wine' comes with scikit-learn: pip install"):
+        load("wine")
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_rounding_noise_is_not_standardized(npz, dtype):
+    rng, n = np.random.default_rng(0), 40
+    free = rng.normal(size=n)
+    nearly = np.where(np.arange(n) % 2, dtype(0.1) + dtype(0.2), dtype(0.3))
+    shares = rng.dirichlet(np.ones(9), size=n).astype(dtype).sum(axis=1)  # 1 but for rounding
+    cancelled = (free.astype(dtype) - free.astype(dtype)) + dtype(1e5)
+    small = 1e5 + 1e3 * np.finfo(dtype).eps * 1e5 * rng.normal(size=n)  # varies, if little
+    X = np.stack([free, nearly, shares, cancelled, small], axis=1).astype(dtype)
+    data = load(npz(X=X, Y=free.astype(dtype)), standardize=True)
+    assert data.rank == 2
+    assert not np.asarray(data.X)[:, 1:4].any()
+    assert_allclose(np.asarray(data.X)[:, [0, 4]].std(axis=0), 1, rtol=1e-3)
+
+
+@pytest.mark.parametrize("size", [1e-170, 1e170])
+def test_standardizing_any_size(npz, size):
+    X = np.random.default_rng(0).normal(size=(6, 3))
+    data, plain = (load(npz(X=X * s, Y=X[:, 0]), standardize=True) for s in (size, 1))
+    assert_allclose(data.X, plain.X, rtol=1e-12)
+
+
+def test_integer_keys(npz):
+    path = npz(X=np.eye(8), Y=np.ones(8))
+    a, b = (load(path, samples=3, key=k, center=False).X for k in (7, jax.random.key(7)))
+    assert np.array_equal(a, b)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_refuses_what_is_no_key():
+    with pytest.raises(ValueError, match=r"A key is jax\.random\.key\(0\), or a non-negative"):
+        load("diabetes", samples=3, key="seven")
 
 
 @pytest.mark.parametrize(
@@ -246,9 +414,9 @@ def test_npz_refuses_what_is_not_an_archive(npz, tmp_path):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("mnist", "no data set named 'mnist'.*'digits', 'diabetes', and a path must end in"),
+        ("mnist", "no data set named 'mnist'.*'digits', 'diabetes', 'iris'.*and a path must end"),
         ("Digits", "no data set named 'Digits'"),
-        (Path("data.parquet"), "a path must end in .npz or .csv"),
+        (Path("data.xlsx"), "a path must end in .npz, .csv or .parquet"),
         ("absent.npz", "no file absent.npz"),
         ("absent.csv", "no file absent.csv"),
         (3, "source must be a name or a path, got 3"),
@@ -275,9 +443,9 @@ def test_refuses_a_directory(tmp_path):
         ({"samples": 2.0}, "samples must be a plain integer, got 2.0"),
         ({"samples": True}, "samples must be a plain integer, got True"),
         ({"samples": 1}, "nothing to learn from 1 sample of .*center=False"),
-        ({"targets": ["a"]}, "targets names the columns of a .csv"),
+        ({"targets": ["a"]}, "targets names the columns of a table"),
         ({"center": "Y"}, "center must be True, False or 'X'"),
-        ({"center": None}, "center must be True, False or 'X'"),
+        ({"center": 0.5}, "center must be True, False or 'X'"),
         ({"standardize": 1}, "standardize must be True, False or 'X'"),
     ],
 )

@@ -2,17 +2,36 @@ import os
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas
 import pytest
+import scipy.sparse
 from hypothesis import given, settings, strategies as st
 from numpy.testing import assert_allclose
 
 import jaxflow as jf
 
 X = np.array([[1.0, 2.0, 0.0], [0.0, 1.0, -1.0]])
+
+
+class Metres(np.ndarray):
+    """An array with a unit, as libraries of units have them."""
+
+    unit = "m"
+
+    def __new__(cls, values):
+        return np.asarray(values).view(cls)
+
+    @property
+    def value(self):
+        return self.view(np.ndarray)
+
+
 Y = np.array([[1.0], [2.0]])
 
 
@@ -89,7 +108,8 @@ def test_loss_splits_into_excess_and_optimal(problem):
 )
 def test_dtype_in_is_dtype_out(x_dtype, y_dtype, expected):
     data = jf.Regression(X.astype(x_dtype), Y.astype(y_dtype))
-    arrays = [*jax.tree.leaves(data), data.min_norm, data.best_fit, data.condition]
+    floats = jax.tree.leaves(eqx.filter(data, eqx.is_inexact_array))
+    arrays = [*floats, data.min_norm, data.best_fit, data.condition]
     assert {array.dtype for array in arrays} == {np.dtype(expected)}
 
 
@@ -134,14 +154,117 @@ def test_rank_tolerance_moves_directions_to_the_optimal_loss():
         (np.ones((2, 0)), Y, "X must be a non-empty matrix"),
         (np.ones((2, 2, 2)), Y, "X must be a non-empty matrix"),
         (X, np.float64(1.0), "Y must be a non-empty matrix"),
-        (X * 1j, Y, "X must hold real numbers"),
-        (np.array([["a"], ["b"]]), Y, "X must hold real numbers"),
+        (X * 1j, Y, "X must hold real numbers, got complex numbers"),
+        (np.array([["a"], ["b"]]), Y, "X must hold real numbers, got text"),
+        (np.array([["2020-01-01"], ["2020-01-02"]], "M8[D]"), Y, "real numbers, got dates"),
+        (np.array([[1.0], [None]]), Y, "real numbers, got Python objects such as None"),
+        ([[1.0, 2.0], [3.0]], Y, "X cannot be read as a matrix"),
+        (np.ma.masked_greater(X, 1.5), Y, "X has 1 masked entries: remove those rows"),
+        (X, np.ma.masked_greater(Y, 1.5), "Y has 1 masked entries"),
+        (scipy.sparse.csr_matrix(X), Y, r"X is a sparse matrix: give a dense one, X\.toarray"),
+        (scipy.sparse.csr_array(X), Y, "X is a sparse matrix"),
+        (pandas.DataFrame({"a": [1.0, None]}), Y, r"X has 1 missing values.*X\.dropna"),
+        (pandas.DataFrame({"a": pandas.array([1, None])}), Y, "X has 1 missing values"),
+        (X, pandas.Series([None, 1.0]), "Y has 1 missing values"),
+        (pandas.DataFrame({"a": ["x", "y"]}), Y, "Column 'a' of X must hold real numbers"),
+        (pandas.DataFrame({"t": pandas.to_datetime(["2020", "2021"])}), Y, "Column 't' of X"),
+        (Metres(X), Y, r"X has units \(m\), which would be lost: give plain numbers, X\.value"),
+        (np.array([[2**53 + 1], [0]]), Y, "X holds integers as large as 9007199254740993"),
+        (1e-170 * X, Y, "from 1e-340 to 1e-339, beyond float64: divide X by its size, 2e-170"),
+        (1e170 * X, Y, "beyond float64: divide X by its size"),
+        (1e300 * X, Y, "beyond float64: divide X by its size"),
+        (X.astype("f4") * np.float32(1e25), Y.astype("f4"), "beyond float32: divide X"),
+        (X, 1e170 * Y, "Y is so large, up to 2e.170, that its loss is beyond the range of float64"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")
 def test_refuses(X, Y, message):
     with pytest.raises(ValueError, match=message):
         jf.Regression(X, Y)
+
+
+def test_frames_and_masks_that_lose_nothing():
+    data = jf.Regression(X, Y)
+    frame = pandas.DataFrame(X, columns=["a", "b", "c"]).astype({"a": "Int64"})
+    for x, y in ((frame, pandas.Series(Y[:, 0])), (np.ma.array(X), np.ma.array(Y))):
+        same = jf.Regression(x, y)
+        assert np.array_equal(same.X, data.X)
+        assert np.array_equal(same.Y, data.Y)
+    single = jf.Regression(pandas.DataFrame(X.astype("f4")), Y.astype("f4"))
+    assert single.X.dtype == np.float32
+
+
+@pytest.mark.parametrize("size", [1e-150, 1e-120, 1e120, 1e150])
+def test_any_size_within_the_range(size):
+    data, scaled = jf.Regression(X, Y), jf.Regression(size * X, Y)
+    assert_allclose(scaled.singular_values, size * data.singular_values, rtol=1e-12)
+    assert_allclose(scaled.min_norm * size, data.min_norm, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(20_000, 20), (20, 20_000)])
+def test_long_and_wide_data_make_no_square_array(shape):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=shape), rng.normal(size=(shape[0], 1))
+    tracemalloc.start()
+    data = jf.Regression(x, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert data.rank == 20
+    assert peak < 5 * x.nbytes
+    assert max(leaf.size for leaf in jax.tree.leaves(data)) == x.size
+
+
+def test_classes():
+    assert jf.Regression(X, np.eye(2), classes=["a", "b"]).classes == ("a", "b")
+    assert jf.Regression(X, [1.0, -1.0], classes=["a", "b"]).classes == ("a", "b")
+    with pytest.raises(ValueError, match="classes names 3 classes for 1 target: give one name"):
+        jf.Regression(X, Y, classes=["a", "b", "c"])
+
+
+# Traced targets.
+
+
+LONG = np.random.default_rng(3).normal(size=(5, 3))
+GOALS = np.random.default_rng(4).normal(size=(5, 2))
+
+
+def quantities(data):
+    return jnp.sum(data.min_norm**3) + 3 * data.optimal_loss + jnp.sum(data.best_fit**3)
+
+
+def test_derivatives_by_the_targets():
+    def value(a):
+        return quantities(jf.Regression(LONG, a * GOALS))
+
+    h = 1e-5
+    expected = (value(1 + h) - value(1 - h)) / (2 * h)
+    assert_allclose(jax.grad(value)(1.0), expected, rtol=1e-8)
+    assert_allclose(jax.jit(value)(1.0), value(1.0), rtol=1e-12)
+    # Of all fields: the derivative by Y includes what was computed from it.
+    data = jf.Regression(LONG, GOALS)
+    whole = eqx.filter_grad(quantities)(data)
+    assert_allclose(jnp.sum(whole.Y * GOALS), expected, rtol=1e-8)
+    stack = jax.vmap(lambda a: jf.Regression(LONG, a * GOALS).optimal_loss)(jnp.array([1.0, 2]))
+    assert_allclose(stack, float(data.optimal_loss) * np.array([1, 4]), rtol=1e-12)
+
+
+def test_derivative_of_a_flow_by_the_targets(key):
+    network = jf.init.Gaussian()(key, jf.Regression(LONG, GOALS), width=4)
+
+    def end(a):
+        data = jf.Regression(LONG, a * GOALS)
+        return jnp.sum(jf.gradient_flow(network, data, t1=0.3).network.V ** 2)
+
+    h = 1e-4
+    expected = (end(1 + h) - end(1 - h)) / (2 * h)
+    assert abs(expected) > 0.1
+    assert_allclose(jax.grad(end)(1.0), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["X", "Y", "targets", "optimal_loss"])
+def test_refuses_a_field_replaced_alone(name):
+    with pytest.raises(ValueError, match=f"{name} of a Regression cannot be replaced alone"):
+        eqx.tree_at(lambda d: getattr(d, name), jf.Regression(X, Y), 2.0)
 
 
 @pytest.mark.parametrize("tolerance", [-0.1, 1.0, float("nan")])

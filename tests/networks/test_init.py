@@ -82,6 +82,34 @@ def test_every_law_vmaps_over_keys(law):
 
 
 @pytest.mark.parametrize("law", LAWS, ids=name)
+def test_every_law_takes_an_integer_seed(law):
+    for draw in (law, law.compressed, law.rotated):
+        a, b = (draw(key, wide, width=12) for key in (3, jr.key(3)))
+        assert np.array_equal(a.U, b.U)
+        assert np.array_equal(a.V, b.V)
+
+
+@pytest.mark.parametrize(
+    ("law", "settings"),
+    [
+        (init.Shallow(), {"width": 4}),
+        (init.DeepGaussian(), {"width": 4, "depth": 3}),
+        (init.DeepOrthogonal(), {"width": 4, "depth": 3}),
+        (init.DeepBalanced(), {"width": 4, "depth": 3}),
+        (init.Prescribed([1.0], [0.5]), {"width": 9}),
+    ],
+    ids=lambda value: name(value) if isinstance(value, init.Initialization) else "",
+)
+@pytest.mark.usefixtures("unchecked")
+def test_keys_of_all_families(law, settings):
+    a, b = (jax.tree.leaves(law(key, wide, **settings)) for key in (np.int64(3), jr.PRNGKey(3)))
+    assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    for bad in (-1, 0.5, "seed", None, jr.split(jr.key(0), 2)):
+        with pytest.raises(ValueError, match=r"A key is jax\.random\.key\(0\), or a non-negative"):
+            law(bad, wide, **settings)
+
+
+@pytest.mark.parametrize("law", LAWS, ids=name)
 @pytest.mark.parametrize("width", [0, -3, 1.5])
 @pytest.mark.usefixtures("unchecked")
 def test_every_law_refuses_a_width_that_is_none(law, width):

@@ -236,3 +236,18 @@ def test_bad_input(key, unchecked):
         theory.breakpoints(Shallow()(key, wide, width=3))
     with pytest.raises(ValueError, match="points must have shape"):
         jf.measures.Predictions(np.ones(3))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_equal_inputs_share_the_mean_of_their_targets(dtype):
+    """Against the matrix of all pairs, also for small integers, whose bits are much alike."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.integers(-2, 3, size=(60, 3)).astype(dtype), rng.normal(size=(60, 2)).astype(dtype)
+    X[X == 0] *= np.where(rng.random(np.sum(X == 0)) < 0.5, -1, 1)  # both zeros are zero
+    same = np.all(X[:, None] == X[None], axis=-1)
+    expected = (same @ Y.astype(float)) / same.sum(axis=1, keepdims=True)
+    assert same.sum() > 60
+    found = jf.Regression(X, Y).means
+    np.testing.assert_allclose(found, expected, rtol=1e-13 if dtype == np.float64 else 1e-5)
+    apart = rng.normal(size=(60, 3)).astype(dtype)
+    assert np.array_equal(jf.Regression(apart, Y).means, Y)

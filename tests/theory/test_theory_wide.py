@@ -1,6 +1,8 @@
 """Kernels, curvature weights and splines of wide shallow networks, against SciPy and draws."""
 
+import functools
 import itertools
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.integrate import quad
 from scipy.interpolate import CubicSpline, RBFInterpolator, make_smoothing_spline
+from scipy.special import gammaln
+from scipy.stats import beta
 
 import jaxflow as jf
 from jaxflow import theory
@@ -283,3 +287,71 @@ def test_bad_input():
         theory.spline(jf.Regression(np.eye(3), np.ones(3)))
     with pytest.raises(ValueError, match="zero or more"):
         theory.spline(LINE, ridge=-1.0)
+
+
+# Many features: Gamma functions overflow at 343 of them, and densities underflow.
+
+
+def absolute_moment(d, k):
+    """`E |w_1|^k` of a unit vector w in R^d: w_1^2 has the law Beta(1/2, (d - 1) / 2)."""
+    law, end = beta(0.5, (d - 1) / 2), min(1.0, 12 / d**0.5)
+    return quad(lambda u: u**k * 2 * u * law.pdf(u * u), 0, end, epsabs=0, epsrel=1e-10)[0]
+
+
+def test_kernel_of_sphere_weights_in_many_dimensions(key):
+    """Against quadrature over the angle between a weight and the plane of two points."""
+    for d in (3, 40, 784):
+        points = np.asarray(jr.normal(key, (2, d)))
+        points = points / np.linalg.norm(points, axis=1)[:, None]
+        law = Shallow(weights=Sphere(1.5), biases=Uniform(2.0), activation=ReLU())
+
+        moment = functools.partial(absolute_moment, d)
+        # E (s + b)_+ (t + b)_+ = (a^3 / 3 + a s t + |s - t|^3 / 12) / (2 a) over |b| <= a.
+        far = 1.5 * np.linalg.norm(points[0] - points[1])
+        inner = 1.5**2 * (points @ points.T)[0, 1] / d
+        expected = (8 / 3 + 2 * inner + far**3 * moment(3) / 12) / 4
+        found = theory.infinite_width_kernel(law, points)[0, 1]
+        np.testing.assert_allclose(found, expected, rtol=1e-8)
+        ntk = Shallow(
+            weights=Sphere(1.5), biases=Uniform(2.0), activation=ReLU(), parametrization="ntk"
+        )
+        switched = 0.5 - far * moment(1) / 8
+        expected += (1 + (points @ points.T)[0, 1]) * switched / 3  # E v^2 = 1/3
+        found = theory.infinite_width_kernel(ntk, points)[0, 1]
+        np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 100, 784, 5000])
+def test_radius_of_normal_vectors(size):
+    law = Normal(0.7)
+    for power in (0, 1, 2, 3):
+        expected = 0.7**power * np.exp(
+            0.5 * power * np.log(2) + gammaln((size + power) / 2) - gammaln(size / 2)
+        )
+        np.testing.assert_allclose(law.radius(lambda r, k=power: r**k, size), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("features", [3, 784])
+def test_zeta_of_normal_laws_in_many_dimensions(features):
+    law = Shallow(weights=Normal(0.8), biases=Normal(0.5))
+    for at in (0.0, 0.05):
+        expected = law.weights.radius(
+            lambda r, x=at: r**3 * float(law.biases.density(r * x)), features
+        )
+        found = theory.zeta(law, at, features=features)
+        np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
+def test_kernels_make_no_array_of_all_differences():
+    points = np.random.default_rng(0).normal(size=(100, 2000)) / 50
+    laws = [
+        Shallow(weights=Sphere(), biases=Uniform(3.0), activation=ReLU()),
+        Shallow(weights=Normal(), biases=Normal(), activation=ReLU()),
+    ]
+    cubic = theory.polyharmonic(jf.Regression(points[:4, :2], np.arange(4.0))).kernel
+    for kernel in (*(functools.partial(theory.infinite_width_kernel, law) for law in laws), cubic):
+        tracemalloc.start()
+        kernel(points, points)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 6 * points.nbytes  # all differences are 100 times the points

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 from jax.core import Tracer
-from jaxtyping import PRNGKeyArray
 
 from ...data import Regression
 from ..base import compress, rotate
@@ -14,6 +13,8 @@ from ..base import compress, rotate
 
 class Initialization(eqx.Module):
     """A law of random networks: `law(key, data, width=h)` draws one.
+
+    The key is a JAX key, or an integer seed.
 
     A subclass defines `__call__`, and where it can do better than the defaults `compressed` and
     `rotated`.
@@ -33,10 +34,10 @@ class Initialization(eqx.Module):
         free = type(self).width_free and width >= data.rank + data.outputs
         return {} if free else None
 
-    def __call__(self, key: PRNGKeyArray, data: Regression, *_: Any, **arguments: Any) -> Any:
+    def __call__(self, key: Any, data: Regression, *_: Any, **arguments: Any) -> Any:
         raise NotImplementedError
 
-    def compressed(self, key: PRNGKeyArray, data: Regression, *_: Any, **arguments: Any) -> Any:
+    def compressed(self, key: Any, data: Regression, *_: Any, **arguments: Any) -> Any:
         """A draw of the compressed network, of width at most m + r (see `jf.compress`).
 
         Its trajectory has exactly the law of that of a network of the full width. Where the law of
@@ -44,7 +45,7 @@ class Initialization(eqx.Module):
         """
         return compress(self(key, data, **arguments), data)
 
-    def rotated(self, key: PRNGKeyArray, data: Regression, *_: Any, **arguments: Any) -> Any:
+    def rotated(self, key: Any, data: Regression, *_: Any, **arguments: Any) -> Any:
         """A draw of the compressed network in rotated inputs, for `data.rotated()`.
 
         Where its law is known, it is drawn directly, without an array of the size of D.

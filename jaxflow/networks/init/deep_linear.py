@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...data import Regression, orthonormal
+from ...machine.keys import Key, as_key
 from ..deep_linear import DeepLinear
 from .base import Initialization, integer_width, positive
 
@@ -38,11 +39,9 @@ class DeepGaussian(Initialization):
     def __check_init__(self):
         positive("gain", self.gain)
 
-    def __call__(
-        self, key: PRNGKeyArray, data: Regression, *, width: int, depth: int
-    ) -> DeepLinear:
+    def __call__(self, key: Key, data: Regression, *, width: int, depth: int) -> DeepLinear:
         h, L, dtype = integer_width(width), _depth(depth), data.X.dtype
-        gain, (a, b, c) = jnp.asarray(self.gain, dtype), jr.split(key, 3)
+        gain, (a, b, c) = jnp.asarray(self.gain, dtype), jr.split(as_key(key), 3)
         return DeepLinear(
             gain * jr.normal(a, (h, data.features), dtype),
             gain * jr.normal(b, (L - 2, h, h), dtype),
@@ -66,11 +65,9 @@ class DeepOrthogonal(Initialization):
     **Source:** Hu, Xiao, Pennington (ICLR 2020), section 4; the reduction is derived.
     """
 
-    def __call__(
-        self, key: PRNGKeyArray, data: Regression, *, width: int, depth: int
-    ) -> DeepLinear:
+    def __call__(self, key: Key, data: Regression, *, width: int, depth: int) -> DeepLinear:
         h, L, dtype = self._width(data, width), _depth(depth), data.X.dtype
-        first_key, hidden_key, last_key = jr.split(key, 3)
+        first_key, hidden_key, last_key = jr.split(as_key(key), 3)
         root = jnp.sqrt(jnp.asarray(h, dtype))
         hidden = jnp.zeros((0, h, h), dtype)
         if L > 2:
@@ -83,12 +80,10 @@ class DeepOrthogonal(Initialization):
             standard_scale(h, L, data.outputs),
         )
 
-    def compressed(
-        self, key: PRNGKeyArray, data: Regression, *, width: int, depth: int
-    ) -> DeepLinear:
+    def compressed(self, key: Key, data: Regression, *, width: int, depth: int) -> DeepLinear:
         """The compressed network, of width at most r + m, up to rotations of hidden units."""
         h, L, dtype = self._width(data, width), _depth(depth), data.X.dtype
-        first_key, _, last_key = jr.split(key, 3)
+        first_key, _, last_key = jr.split(as_key(key), 3)
         root = jnp.sqrt(jnp.asarray(h, dtype))
         first = self._first(first_key, data, h)
         back = orthonormal(last_key, h, data.outputs, dtype)
@@ -128,9 +123,7 @@ class DeepBalanced(Initialization):
     def __check_init__(self):
         positive("scale", self.scale)
 
-    def __call__(
-        self, key: PRNGKeyArray, data: Regression, *, width: int, depth: int
-    ) -> DeepLinear:
+    def __call__(self, key: Key, data: Regression, *, width: int, depth: int) -> DeepLinear:
         m, r, dtype = data.outputs, data.rank, data.X.dtype
         k = min(m, r)
         h = integer_width(width, k, "a balanced product of full rank needs min(r, m) hidden units")
@@ -139,7 +132,7 @@ class DeepBalanced(Initialization):
             A, _, Bt = jnp.linalg.svd(data.targets, full_matrices=False)
             a = jnp.broadcast_to(scale, (k,))
         else:
-            G = scale * jr.normal(key, (r, m), dtype)
+            G = scale * jr.normal(as_key(key), (r, m), dtype)
             A, a, Bt = jnp.linalg.svd(G, full_matrices=False)
         return balanced(data, A, a, Bt, h, L)
 

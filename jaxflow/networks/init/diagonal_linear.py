@@ -5,9 +5,10 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 from jax.core import Tracer
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from ...data import Regression
+from ...machine.keys import Key
 from ..diagonal_linear import DiagonalLinear
 from .base import Initialization, positive
 
@@ -35,7 +36,7 @@ class Diagonal(Initialization):
         if self.skip is not None:
             positive("skip", self.skip)
 
-    def __call__(self, key: PRNGKeyArray, data: Regression) -> DiagonalLinear:
+    def __call__(self, key: Key, data: Regression) -> DiagonalLinear:
         dtype, D = data.X.dtype, data.features
         start = jnp.broadcast_to(jnp.asarray(self.alpha, dtype), (D,))
         if self.shape is not None:

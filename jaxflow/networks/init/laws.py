@@ -11,6 +11,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.integrate import quad_vec
+from scipy.special import gammaln, xlogy
 
 from .base import positive
 
@@ -49,12 +50,22 @@ class Law(eqx.Module):
         end = self.reach
         inside = sorted({abs(float(b)) for b in breaks if 0 < abs(b) < end})
         points = [-b for b in reversed(inside)] + [0.0] + inside
+        return self._integral(
+            lambda x: g(x) * float(self.density(np.asarray(x))), -end, end, points
+        )
+
+    def _integral(
+        self, g: Callable[[float], Any], start: float, end: float, points: Sequence[float]
+    ) -> Any:
+        """`int g(x) dx`, by adaptive quadrature on pieces that end at the `points`."""
 
         def weighted(x: float) -> Any:
-            return np.asarray(g(np.float64(x))) * float(self.density(np.asarray(x)))
+            return np.asarray(g(np.float64(x)))
 
         with np.errstate(over="ignore", invalid="ignore"):  # the result is checked below
-            value, error = quad_vec(weighted, -end, end, points=points, epsabs=1e-300, epsrel=1e-12)
+            value, error = quad_vec(
+                weighted, start, end, points=points, epsabs=1e-300, epsrel=1e-12
+            )
             # Quadrature on an infinite range returns a number even if the integral diverges.
             near, far = (np.max(np.abs(x * weighted(x))) for x in FAR)
         heavy = math.isinf(end) and not far <= near / 2
@@ -114,14 +125,17 @@ class Normal(Law):
         return 13 * float(self.std)
 
     def radius(self, g: Callable[[float], Any], size: int, breaks: Sequence[float] = ()) -> Any:
-        # The density of |x| over the normal density of one number.
-        ratio = 2 ** (-size / 2) / math.gamma(size / 2) * math.sqrt(2 * math.pi)
-        s = float(self.std)
+        # |x| / s has the chi distribution, which lies within 13 of sqrt(size) but for rounding.
+        s, middle = float(self.std), math.sqrt(size)
+        start, end = s * max(middle - 13, 0.0), s * (middle + 13)
+        log_unit = (size / 2 - 1) * math.log(2) + float(gammaln(size / 2)) + math.log(s)
 
         def weighted(x: float) -> Any:
-            return np.asarray(g(abs(x))) * ratio * (abs(x) / s) ** (size - 1)
+            log_density = float(xlogy(size - 1, x / s)) - 0.5 * (x / s) ** 2 - log_unit
+            return np.asarray(g(x)) * math.exp(log_density)
 
-        return self.expect(weighted, breaks)
+        points = sorted({abs(float(b)) for b in breaks if start < abs(b) < end} | {s * middle})
+        return self._integral(weighted, start, end, points)
 
 
 class Sphere(Law):

@@ -8,9 +8,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array
 
 from ...data import Regression
+from ...machine.keys import Key, as_key
 from ..activations import ReLU
 from ..shallow import ShallowNetwork
 from .base import Initialization, integer_width
@@ -62,7 +63,7 @@ class Shallow(Initialization):
 
     def __call__(
         self,
-        key: PRNGKeyArray,
+        key: Key,
         data: Regression,
         *,
         width: Any,
@@ -70,6 +71,7 @@ class Shallow(Initialization):
         first: Any = 0,
     ) -> ShallowNetwork:
         h = integer_width(width) if room is None else width
+        key = as_key(key)
         D, m, dtype, units = data.features, data.outputs, data.X.dtype, room or h
 
         def unit(i: Array) -> tuple[Array, Array, Array]:

@@ -17,6 +17,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...data import Regression, orthonormal
+from ...machine.keys import Key, as_key
 from ..compression import on_rotated
 from ..two_layer_linear import TwoLayerLinear
 from ..wishart import bartlett, real
@@ -74,9 +75,9 @@ class Gaussian(Initialization):
         size = (width if isinstance(width, jax.Array) else float(width)) ** (-self.alpha)
         return size, size
 
-    def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
+    def __call__(self, key: Key, data: Regression, *, width: int) -> TwoLayerLinear:
         width = integer_width(width)
-        u_key, v_key = jr.split(key)
+        u_key, v_key = jr.split(as_key(key))
         dtype = data.X.dtype
         su, sv = (jnp.asarray(s, dtype) for s in self.scales(width))
         return TwoLayerLinear(
@@ -84,7 +85,7 @@ class Gaussian(Initialization):
             sv * jr.normal(v_key, (data.outputs, width), dtype),
         )
 
-    def compressed(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
+    def compressed(self, key: Key, data: Regression, *, width: Any) -> TwoLayerLinear:
         """`[V; U1] = diag(sv, su) L` with L the Bartlett factor, beside independent normals.
 
         **Source:** derived: `U2 Q^T` has independent `N(0, su^2)` entries, independent of L.
@@ -93,7 +94,7 @@ class Gaussian(Initialization):
         U2 = su * jr.normal(rest_key, (data.features, V.shape[1]), V.dtype)
         return TwoLayerLinear(U2 + data.right @ (U1 - data.right.T @ U2), V)
 
-    def rotated(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
+    def rotated(self, key: Key, data: Regression, *, width: Any) -> TwoLayerLinear:
         """As `compressed`, with R in place of `U2 Q^T = O R`, where O has orthonormal columns.
 
         R is the transposed Bartlett factor of a (k, D - r) Gaussian matrix. The norm of `U2 V^T`
@@ -104,13 +105,13 @@ class Gaussian(Initialization):
         return on_rotated(V, U1, su * L.T, data)
 
     def _span(
-        self, key: PRNGKeyArray, data: Regression, width: Any
+        self, key: Key, data: Regression, width: Any
     ) -> tuple[Array, Array, Array, PRNGKeyArray]:
         m, r, dtype = data.outputs, data.rank, data.X.dtype
         width = width_or_array(width)
-        key, rest_key = jr.split(key)
+        span_key, rest_key = jr.split(as_key(key))
         su, sv = (jnp.asarray(s, dtype) for s in self.scales(width))
-        L = bartlett(key, m + r, width, dtype)
+        L = bartlett(span_key, m + r, width, dtype)
         return sv * L[:m], su * L[m:], su, rest_key
 
 
@@ -133,19 +134,19 @@ class Balanced(Initialization):
 
     width_free: ClassVar[bool] = True
 
-    def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
+    def __call__(self, key: Key, data: Regression, *, width: int) -> TwoLayerLinear:
         width = self._width(data, width)
-        network_key, q_key = jr.split(key)
+        network_key, q_key = jr.split(as_key(key))
         narrow = self._factors(self.law(network_key, data, width=width), data)
         Q = orthonormal(q_key, width, narrow.width, narrow.V.dtype)
         return TwoLayerLinear(narrow.U @ Q.T, narrow.V @ Q.T)
 
-    def compressed(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
+    def compressed(self, key: Key, data: Regression, *, width: Any) -> TwoLayerLinear:
         """The network of width k, without Q."""
         width = self._width(data, width)
         return self._factors(self.law.compressed(key, data, width=width), data)
 
-    def rotated(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
+    def rotated(self, key: Key, data: Regression, *, width: Any) -> TwoLayerLinear:
         """As `compressed`, from a Gaussian network in rotated inputs."""
         width = self._width(data, width)
         return self._factors(self.law.rotated(key, data, width=width), data.rotated())
@@ -180,13 +181,13 @@ class Spectral(Initialization):
     def __check_init__(self):
         pair(self.scale)
 
-    def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
+    def __call__(self, key: Key, data: Regression, *, width: int) -> TwoLayerLinear:
         width = integer_width(width)
         narrow = self.compressed(key, data, width=width)
         R = orthonormal(key, width, narrow.width, data.X.dtype)
         return TwoLayerLinear(narrow.U @ R.T, narrow.V @ R.T)
 
-    def compressed(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
+    def compressed(self, key: Key, data: Regression, *, width: Any) -> TwoLayerLinear:
         """The network of width k, without R: nothing in it is random."""
         k = min(data.rank, data.outputs)
         width_or_array(width, k, "each of the min(r, m) modes needs a hidden unit")
@@ -194,7 +195,7 @@ class Spectral(Initialization):
         su, sv = (jnp.asarray(s, data.X.dtype) for s in self.scale)
         return TwoLayerLinear(su * (data.right @ A), sv * Bt.T)
 
-    def rotated(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
+    def rotated(self, key: Key, data: Regression, *, width: Any) -> TwoLayerLinear:
         """As `compressed`: the weights off the span are zero."""
         return self.compressed(key, data.rotated(), width=width)
 
@@ -216,7 +217,7 @@ class Orthogonal(Initialization):
     def __init__(self, alpha: Any = None, *, scale: Any = None):
         self.law = Gaussian(alpha, scale=scale)
 
-    def compressed(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
+    def compressed(self, key: Key, data: Regression, *, width: Any) -> TwoLayerLinear:
         """`[V; U1] = sqrt(h) diag(sv, su)`, `U2 Q^T = 0`: nothing in it is random."""
         m, r = data.outputs, data.rank
         width = self._width(data, width)
@@ -226,7 +227,7 @@ class Orthogonal(Initialization):
         rows = jnp.eye(m + r, dtype=dtype)
         return TwoLayerLinear(data.right @ (su * root * rows[m:]), sv * root * rows[:m])
 
-    def rotated(self, key: PRNGKeyArray, data: Regression, *, width: Any) -> TwoLayerLinear:
+    def rotated(self, key: Key, data: Regression, *, width: Any) -> TwoLayerLinear:
         """As `compressed`: the weights off the span do not change the trajectory."""
         return self.compressed(key, data.rotated(), width=width)
 
@@ -236,10 +237,10 @@ class Orthogonal(Initialization):
             width, rows, f"m + r = {rows} orthogonal rows need as many hidden units"
         )
 
-    def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
+    def __call__(self, key: Key, data: Regression, *, width: int) -> TwoLayerLinear:
         m, r = data.outputs, data.rank
         width = integer_width(self._width(data, width))
-        z_key, u_key = jr.split(key)
+        z_key, u_key = jr.split(as_key(key))
         dtype = data.X.dtype
         su, sv = (jnp.asarray(s, dtype) for s in self.law.scales(width))
         Q = orthonormal(z_key, width, m + r, dtype)
@@ -274,7 +275,7 @@ class LambdaBalanced(Initialization):
         if not math.isfinite(self.lam):
             raise ValueError(f"lam must be a finite number, got {self.lam}.")
 
-    def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
+    def __call__(self, key: Key, data: Regression, *, width: int) -> TwoLayerLinear:
         m, r = data.outputs, data.rank
         width = integer_width(width)
         lam = float(self.lam)
@@ -284,7 +285,7 @@ class LambdaBalanced(Initialization):
                 f"positive, m for a negative value), got width {width}: only lam = 0 exists there."
             )
         dtype = data.X.dtype
-        free_key, q_key = jr.split(key)
+        free_key, q_key = jr.split(as_key(key))
         # Where either layer may be drawn first, it is the one with fewer rows.
         v_is_free = lam > 0 or (lam == 0 and m <= r)
         rows, partner_rows = (m, r) if v_is_free else (r, m)
@@ -332,7 +333,7 @@ class Prescribed(Initialization):
             if not isinstance(values, Tracer) and not bool((values >= 0).all()):
                 raise ValueError(f"{name} must hold numbers >= 0, got {values}.")
 
-    def __call__(self, key: PRNGKeyArray, data: Regression, *, width: int) -> TwoLayerLinear:
+    def __call__(self, key: Key, data: Regression, *, width: int) -> TwoLayerLinear:
         narrow = self._modes(data)
         why = "each eigenvalue needs a hidden unit, and each mode of the product at least one"
         R = orthonormal(key, integer_width(width, narrow.width, why), narrow.width, data.X.dtype)

@@ -2,8 +2,10 @@
 
 import dataclasses
 
+import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike
+from jaxtyping import Array, ArrayLike
 from scipy.optimize import linprog, nnls
 
 from ...data import Regression
@@ -71,12 +73,17 @@ def max_margin_potential(mirror: MirrorMap, data: Regression) -> Separator:
     **Source:** Moroshko et al. (NeurIPS 2020), theorem on `Q_mu`.
     """
     A = np.asarray(signed(data), float)
+    n, d = A.shape
     active = max_margin_l2(data).multipliers > 0
-    for _ in range(100 * len(A)):
-        chosen = Regression(A[active], np.ones(int(active.sum())))
+    mirror = _widened(mirror, d, n)
+    for _ in range(100 * n):
+        # In place of an inactive constraint, a feature of its own is 0: all programs are of one
+        # shape, and are compiled once.
+        idle = np.diag(np.where(active, 0.0, np.linalg.norm(A, axis=1)))
+        chosen = Regression(np.hstack([A * active[:, None], idle]), active.astype(float))
         found = least_potential(mirror, chosen)
-        beta, multipliers = np.asarray(found.beta), np.zeros(len(A))
-        multipliers[active] = np.asarray(chosen.left @ found.nu)
+        beta = np.asarray(found.beta)[:d]
+        multipliers = np.where(active, np.asarray(chosen.left @ found.nu), 0.0)
         margins = A @ beta
         if multipliers.min() < 0:
             active[np.argmin(multipliers)] = False
@@ -85,6 +92,16 @@ def max_margin_potential(mirror: MirrorMap, data: Regression) -> Separator:
         else:
             return Separator(beta, multipliers)
     raise ValueError("The active constraints were not found: are some samples almost the same?")
+
+
+def _widened(mirror: MirrorMap, d: int, more: int) -> MirrorMap:
+    """The mirror map of d coordinates, and of so many more of the mean scale."""
+
+    def widened(log: Array) -> Array:
+        return jnp.concatenate([jnp.broadcast_to(log, (d,)), jnp.full(more, jnp.mean(log))])
+
+    scales = widened(mirror.log_u), widened(mirror.log_v)
+    return eqx.tree_at(lambda m: (m.log_u, m.log_v), mirror, scales)
 
 
 def stationarity(beta: ArrayLike, data: Regression, depth: float) -> float:

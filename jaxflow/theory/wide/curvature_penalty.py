@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import gammaln
 
 from ...networks.activations import LeakyReLU, ReLU
 from ...networks.init import Normal, Shallow, Sphere, Uniform
@@ -73,7 +74,7 @@ def _closed(init: Shallow, x: np.ndarray, m: int, features: int) -> Any:
         return last ** (k + 1) / ((k + 1) * 2 * aw * ab)
     if isinstance(w, Normal) and isinstance(b, Normal):
         sw, sb, d = float(w.std), float(b.std), features
-        moment = 2 ** (k / 2) * math.gamma((d + k) / 2) / math.gamma(d / 2)
+        moment = 2 ** (k / 2) * math.exp(gammaln((d + k) / 2) - gammaln(d / 2))
         size = sw**k * moment / (sb * math.sqrt(2 * math.pi))
         return size * (1 + (x * sw / sb) ** 2) ** (-(d + k) / 2)
     return None

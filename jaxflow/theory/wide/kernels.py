@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
-from scipy.special import ndtr
+from scipy.spatial.distance import cdist
+from scipy.special import gammaln, ndtr
 
 from ...networks.activations import LeakyReLU, ReLU
 from ...networks.init import Normal, Shallow, Sphere, Uniform
@@ -93,7 +94,7 @@ def _closed(
         a, c = np.linalg.norm(A, axis=1)[:, None], np.linalg.norm(B, axis=1)[None]
         inner = A @ B.T
         # The angle from its chord, since arccos would lose half the digits of small angles.
-        chord = np.linalg.norm(A[:, None] / a[:, :, None] - B[None] / c[:, :, None], axis=-1)
+        chord = cdist(A / a, B / c.T)
         theta = 2 * np.arcsin(np.clip(chord / 2, 0, 1))
         kinked = a * c * (np.sin(theta) + (np.pi - theta) * np.cos(theta)) / (2 * np.pi)
         return inner, kinked, (np.pi - theta) / (2 * np.pi)
@@ -102,9 +103,11 @@ def _closed(
         reach = s * max(np.linalg.norm(X, axis=1).max(), np.linalg.norm(Z, axis=1).max())
         if reach > bound * (1 + 1e-12):
             return None
-        far = s * np.linalg.norm(X[:, None] - Z[None], axis=-1)
-        root = math.gamma(d / 2) / math.sqrt(math.pi)
-        cubic, mean = root / math.gamma((d + 3) / 2), root / math.gamma((d + 1) / 2)
+        far = s * cdist(X, Z)
+        # c_d, and E |w_1| of a unit vector w; the Gamma functions themselves overflow at d = 343.
+        cubic, mean = (
+            math.exp(gammaln(d / 2) - gammaln((d + k) / 2)) / math.sqrt(math.pi) for k in (3, 1)
+        )
         inner = s**2 * (X @ Z.T) / d
         linear = inner + bound**2 / 3
         kinked = (bound**3 / 3 + bound * inner + cubic * far**3 / 12) / (2 * bound)

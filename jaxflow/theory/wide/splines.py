@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.spatial.distance import cdist
 
 from ...data import Regression
 from ...networks.init import Shallow
@@ -166,7 +167,7 @@ def polyharmonic(data: Regression, *, ridge: float = 0.0) -> Interpolant:
 
 
 def _cubic(X: np.ndarray, Z: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(X[:, None] - Z[None], axis=-1) ** 3 / 12
+    return cdist(X, Z) ** 3 / 12
 
 
 NODES = 24  # of Gauss-Legendre quadrature between neighbouring points
