@@ -17,8 +17,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from jaxflow import claims, cli
-from jaxflow.cli import parse_widths
-from jaxflow.report.tables import concise
+from jaxflow.cli.sweep import parse_widths
+from jaxflow.report.tables import concise, width_table
 from jaxflow.sweeps.summary import by_width
 
 CLAIM = """
@@ -251,7 +251,7 @@ def test_a_table_of_wide_networks_keeps_its_digits_where_lines_are_short(swept):
     dataset = xr.open_zarr(folder / "run.zarr", consolidated=False)
     rows = by_width(dataset.assign_coords(width=[8, 10**6, 10**9]))
     console = Console(width=80, file=io.StringIO())  # as it is where the output is a file
-    console.print(cli.width_table(rows), crop=False)
+    console.print(width_table(rows), crop=False)
     text = console.file.getvalue()
     assert "1,000,000,000" in text
     assert f"{rows[2].slack:.3f}" in text

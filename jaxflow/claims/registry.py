@@ -1,15 +1,13 @@
 """Finding claims: in this package, in installed packages, and in a user's own file."""
 
 import functools
-import importlib.util
 import pkgutil
-import sys
 from importlib import import_module, metadata
-from pathlib import Path
 from types import ModuleType
 
 import jaxflow.papers as _room
 
+from ..machine.user_files import load_file
 from .claim import Claim, Paper
 
 ENTRY_POINTS = "jaxflow.claims"
@@ -29,7 +27,7 @@ def catalogue() -> dict[str, Claim]:
 def find(name: str) -> list[Claim]:
     """The claims that `name` means: an id, the prefix of a paper, or the path of a Python file."""
     if name.endswith(".py"):
-        return _from_file(Path(name))
+        return _from_file(name)
     known = catalogue()
     found = [claim for key, claim in known.items() if key == name or key.startswith(f"{name}.")]
     if not found:
@@ -49,20 +47,8 @@ def _claims(module: ModuleType) -> list[Claim]:
     return list(found.values())
 
 
-def _from_file(path: Path) -> list[Claim]:
-    if not path.is_file():
-        raise ValueError(f"There is no file {path}.")
-    name = f"_jaxflow_claims_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up by name
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise ValueError(f"{path} does not load: {type(error).__name__}: {error}.") from error
+def _from_file(path: str) -> list[Claim]:
+    module = load_file(path)
     found = _claims(module)
     if not found:
         raise ValueError(

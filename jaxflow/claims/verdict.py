@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-import numpy as np
+from ..machine.files import plain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,14 +48,4 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """The verdict in plain values; a number that is not finite becomes null."""
-        return _plain(dataclasses.asdict(self))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if hasattr(value, "__array__"):  # of NumPy or of JAX, scalar or not
-        return _plain(np.asarray(value).tolist())
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+        return plain(dataclasses.asdict(self))

@@ -1,5 +1,6 @@
 """Figures, tables and pages of results; nothing here integrates anything."""
 
+from .grid import grid_figure as grid_figure
 from .report import write_report as write_report
 from .style import (
     ramp as ramp,
@@ -12,4 +13,5 @@ from .sweep import (
     sweep_figure as sweep_figure,
     tightness as tightness,
 )
+from .trajectory import trajectory as trajectory
 from .verdict import verdict_figure as verdict_figure

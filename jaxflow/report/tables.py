@@ -1,4 +1,4 @@
-"""Terminal output: the table of a sweep by width, an exponent, a verdict."""
+"""Terminal output: the tables of sweeps, an exponent, a verdict."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from ..claims import Verdict
 from ..data import Regression
+from ..sweeps.grid import Cell, Statistics
 from ..sweeps.power_law import Exponent, line as fitted_line
 from ..sweeps.summary import WidthRow
 
@@ -28,6 +29,13 @@ law       the same as predicted for wide networks (root mean square)
 in span   ||U1 V^T - Sigma^(-1/2) W^T Y||, what is left to learn
 
 c, bound, rate and distances are means over seeds; 3.02(8) means 3.02 +- 0.08.
+"""
+GRID_LEGEND = """\
+steps, t_end  medians over seeds: number of steps, and time at the end
+left          (L - L*)(t_end) / (L - L*)(0), the median over seeds
+"""
+MEASURES_LEGEND = """\
+The other columns are measures: means over seeds; 3.02(8) means 3.02 +- 0.08.
 """
 WORDS = {True: "holds", False: "refuted", None: "undecided"}
 COLOURS = {True: "green", False: "red", None: "yellow"}
@@ -162,3 +170,74 @@ def exponent_line(fit: Exponent | None, why: str, dataset: xr.Dataset) -> str:
         slope = fitted_line(np.log(dataset["width"].values), np.log(law)).slope
         text += f", the wide-network law's at these widths {slope:.3f}"
     return text + "\n"
+
+
+def grid_tables(rows: Sequence[Cell], width: int) -> list[Table]:
+    """The table of a sweep, one row per point of the grid.
+
+    If it is wider than `width` characters, further tables continue it with the measures that are
+    left.
+    """
+    first = list(rows[0].coordinates)
+    columns = {name: [label(row.coordinates[name]) for row in rows] for name in first}
+    columns |= {
+        "ended": [_ended(row) for row in rows],
+        "steps": [_number(row.steps.median) for row in rows],
+        "t_end": [_number(row.t_end.median) for row in rows],
+        "left": [from_log(row.log_fall.median) for row in rows],
+    }
+    for name in rows[0].measures:
+        columns[name] = [_mean(row.measures[name]) for row in rows]
+    wide = {name: max(map(len, (name, *cells))) + 3 for name, cells in columns.items()}
+    parts, room = [list(first)], width - sum(wide[name] for name in first)
+    for name in [name for name in columns if name not in first]:
+        if wide[name] > room and len(parts[-1]) > len(first):
+            parts.append(list(first))
+            room = width - sum(wide[name] for name in first)
+        parts[-1].append(name)
+        room -= wide[name]
+    tables = []
+    for names in parts:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in names:
+            # A number that is cut short is a wrong number.
+            table.add_column(name, justify="right", no_wrap=True, min_width=wide[name] - 3)
+        for line in zip(*(columns[name] for name in names), strict=True):
+            table.add_row(*line)
+        tables.append(table)
+    return tables
+
+
+def from_log(log: float) -> str:
+    """A positive number as text, from its logarithm: it may be far below the least float."""
+    if not math.isfinite(log):
+        return "0" if log == -math.inf else "-"
+    power = math.floor(log / math.log(10))
+    digits = f"{math.exp(log - power * math.log(10)):.1f}"
+    if digits == "10.0":
+        digits, power = "1.0", power + 1
+    return f"{digits}e{power:+03d}"
+
+
+def _ended(row: Cell) -> str:
+    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in row.ended.items())
+
+
+def _number(value: float) -> str:
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:,.0f}" if value == round(value) and abs(value) < 1e9 else f"{value:.4g}"
+
+
+def _mean(found: Statistics) -> str:
+    if not found.count:
+        return "-"
+    small = not found.error > 0 or not 1e-4 <= max(abs(found.mean), found.error) < 1e6
+    return f"{found.mean:.4g}" if small else concise(found.mean, found.error)
+
+
+def label(value: Any) -> str:
+    """A coordinate of the grid as text."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,37 @@
+"""What figures of any sweep and of single trajectories share: panels and axes."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+FEW = 10  # curves that get a colour and a place in the legend
+
+
+def panels(count: int) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels, at most three per row."""
+    columns = 2 if count == 4 else min(count, 3)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(1 + 3.6 * columns, 0.4 + 3.0 * rows), layout="constrained")
+    found = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for ax in found[count:]:
+        ax.remove()
+    return figure, found[:count]
+
+
+def time_axis(ax: Axes, ts: np.ndarray, call: str = "") -> None:
+    """The axis of times: logarithmic where many of them lie far below the last one."""
+    positive = ts[np.isfinite(ts) & (ts > 0)]
+    if positive.size and np.sum(positive < 1e-2 * positive.max()) > positive.size / 4:
+        ax.set_xscale("log")
+    ax.set_xlabel(r"$-\log L$" if call == "log_loss_flow" else "time $t$")
+
+
+def powers(ax: Axes, label: str) -> None:
+    """Mark an axis of decimal logarithms by powers of ten: these may be far below all floats."""
+    low, high = ax.get_ylim()
+    if high - low < 2:  # a panel of rounding errors would tell nothing
+        ax.set_ylim((low + high) / 2 - 1, (low + high) / 2 + 1)
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.yaxis.set_major_formatter(lambda value, _: rf"$10^{{{value:g}}}$")
+    ax.set_ylabel(label)
