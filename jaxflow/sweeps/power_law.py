@@ -55,10 +55,11 @@ def exponent(widths: np.ndarray, distances: np.ndarray) -> Exponent | None:
 
     **Arguments:** `widths` (k,) and `distances` (k, seeds).
 
-    **Returns:** the fit with a 95% confidence interval of the slope, the wider of two: a normal
-    interval from the standard errors of the k means, and Student's from their scatter about the
-    line. None with fewer than two widths, with one seed at two widths (no error can be estimated),
-    or where a distance is not finite or a mean not positive.
+    **Returns:** the fit with a 95% confidence interval of the slope, the wider of two: Student's
+    from the standard errors of the k means, with the degrees of freedom of Welch and Satterthwaite
+    (few, for few seeds), and Student's from their scatter about the line. None with fewer than two
+    widths, with one seed at two widths (no error can be estimated), or where a distance is not
+    finite or a mean not positive.
     """
     means, seeds = distances.mean(axis=1), distances.shape[1]
     if len(widths) < 2 or not np.all(np.isfinite(distances)) or not np.all(means > 0):
@@ -70,10 +71,11 @@ def exponent(widths: np.ndarray, distances: np.ndarray) -> Exponent | None:
     fit = line(x, np.log(means))
     error = distances.std(axis=1, ddof=1) / np.sqrt(seeds) / means if seeds > 1 else 0 * means
     centred = x - x.mean()
-    sampling = float(np.sqrt(np.sum((centred * error) ** 2)) / np.sum(centred**2))
+    parts = (centred * error / np.sum(centred**2)) ** 2  # of the variance, from each width
+    known = np.sum(parts) ** 2 * (seeds - 1) / np.sum(parts**2) if np.any(parts) else 1.0
     tail = 0.5 + CONFIDENCE / 2
     half = max(
-        sampling * float(stats.norm.ppf(tail)),
+        float(np.sqrt(np.sum(parts)) * stats.t.ppf(tail, known)),
         fit.error * float(stats.t.ppf(tail, max(freedom, 1))),
     )
     return Exponent(fit.slope, fit.slope - half, fit.slope + half, fit.intercept)

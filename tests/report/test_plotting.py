@@ -382,3 +382,12 @@ def test_the_table_takes_every_other_axis_together(dataset):
     rows = by_width(xr.concat([dataset, dataset], "alpha"))
     assert [row.trajectories for row in rows] == [16, 16, 16]
     assert [row.c for row in rows] == pytest.approx([row.c for row in by_width(dataset)])
+
+
+def test_the_interval_of_an_exponent_covers_with_two_seeds():
+    rng, widths, hits = np.random.default_rng(0), np.array([8, 16]), 0
+    for _ in range(1000):
+        noise = np.exp(0.3 * rng.normal(size=(2, 2)))
+        fit = exponent(widths, widths[:, None] ** -0.5 * noise)
+        hits += fit.low <= -0.5 <= fit.high
+    assert hits > 930
