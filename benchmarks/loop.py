@@ -116,7 +116,8 @@ def loop(drawn: Any, data: Any, times: Any, settings: Any, count: Any, lanes: in
 
 def vmapped(drawn: Any, data: Any, times: Any, settings: Any, count: Any, lanes: int) -> Any:
     """What sweeps do."""
-    return flows(drawn, data, times, settings, count, slots=lanes)
+    arrays, rest = eqx.partition(drawn, eqx.is_array)
+    return flows(arrays, rest, data, times, settings, count, slots=lanes)
 
 
 VARIANTS = {"loop": loop, "vmap": vmapped}
