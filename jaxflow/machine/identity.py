@@ -7,6 +7,7 @@ by its name and the version of the package.
 """
 
 import dataclasses
+import dis
 import enum
 import functools
 import hashlib
@@ -202,8 +203,6 @@ def _documented(code: types.CodeType) -> bool:
     """Whether the first constant is not read, and so a docstring: it may change."""
     if sys.version_info >= (3, 13):
         return bool(code.co_flags & 0x4000000)
-    import dis
-
     return not any(
         step.opname == "LOAD_CONST" and step.arg == 0 for step in dis.get_instructions(code)
     )
@@ -277,6 +276,9 @@ def released_version(module: str) -> str | None:
         return metadata.version("jaxflow-lab")
     if found is None or origin is None or released_file(origin) is None:
         return None
+    version = getattr(found, "__version__", None)  # metadata take half a second to search
+    if isinstance(version, str):
+        return f"{top} {version}"
     return " ".join(f"{name} {metadata.version(name)}" for name in sorted(_packages().get(top, [])))
 
 

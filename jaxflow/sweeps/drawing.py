@@ -88,7 +88,9 @@ def groups(sweep: Sweep, cells: list[Cell], seeds: np.ndarray) -> list[Group]:
     """The trajectories of these cells and seeds, cell by cell, grouped by compiled program."""
     found: dict[Any, list[tuple[Any, Any, Any, Any, np.ndarray]]] = {}
     first: dict[Any, Cell] = {}
-    mode = draw_mode(sweep)
+    mode, where = draw_mode(sweep), Known(sweep.where)
+    solved = {id(cell.options): cell.options for cell in cells}  # most cells share them
+    options = {place: Known(each) for place, each in solved.items()}
     for i, cell in enumerate(cells):
         law = as_arrays(cell.law, cell.data.X.dtype)
         descent = sweep.descends(cell)
@@ -103,11 +105,11 @@ def groups(sweep: Sweep, cells: list[Cell], seeds: np.ndarray) -> list[Group]:
             "compressed" if mode == "rotated" and not (known and law.rotates) else mode,
             bucket is not None,
             tuple((name, Known(value)) for name, value in sorted(arguments.items())),
-            Known(sweep.where),
+            where,
             jr.key_impl(sweep.key),
         )
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arrays))
-        member = drawing, Known((rest, cell.options)), shapes, id(cell.data)
+        member = drawing, Known(rest), options[id(cell.options)], shapes, id(cell.data)
         first.setdefault(member, cell)
         keys = np.asarray(jr.key_data(cell.keys(sweep.key, seeds)))
         places = i * len(seeds) + np.arange(len(seeds))

@@ -253,7 +253,7 @@ class Sweep:
             )
         takes = _arguments(self.init)
         for point in itertools.product(*grids):
-            law, arguments, data, options = self.init, {}, self.data, dict(self.options)
+            law, arguments, data, options = self.init, {}, self.data, self.options
             descent = None if self.descent is None else dict(self.descent)
             for name, (_, value) in zip(names, point, strict=True):
                 if name == "data":
@@ -266,7 +266,7 @@ class Sweep:
                 elif descent is not None and name in STEPPED:
                     descent[name] = value
                 elif name in (SOLVED if descent is None else ("loss", "until")):
-                    options[name] = value
+                    options = {**options, name: value}
                 else:
                     law = vary(law, name, value, takes)
             assert isinstance(data, Regression)

@@ -29,13 +29,12 @@ from .drawing import (
     draw_first,
     draw_one,
     drawn_data,
-    groups,
     outline,
     size,
     still,
     take,
 )
-from .plan import Cell, Sweep
+from .plan import Sweep
 
 BATCHES = 2**32 - 1  # folded into a trajectory's key: the key of its batches and label noise
 # A step on CPU is fastest while all slots stay in cache: about ten copies of the state per slot.
@@ -223,11 +222,10 @@ def implicit_slots(networks: PyTree, slots: int) -> int:
     return 1 if alone else math.gcd(slots, 8)
 
 
-def shapes(sweep: Sweep, cell: Cell) -> tuple[dict[str, Any], int, int]:
-    """What is kept of one trajectory of a cell; the bytes of its state, and of all it needs."""
-    settings = sweep.settings(cell)
-    (group,) = groups(sweep, [cell], np.zeros(1, np.uint32))
-    times = saved_times(sweep, cell.data)
+def shapes(sweep: Sweep, group: Group) -> tuple[dict[str, Any], int, int]:
+    """What is kept of one trajectory of a group; the bytes of its state, and of all it needs."""
+    settings = group.settings
+    times = saved_times(sweep, group.data)
 
     def look(row: Rows, data: Regression) -> Any:
         network = draw_one(group.drawing, data, row)

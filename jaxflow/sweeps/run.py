@@ -121,10 +121,11 @@ class Engine:
         self.cells = {cell.index: cell for cell in sweep.cells}
         kept: dict[str, Any] = {}
         state = size = 0
-        for cell in sweep.cells:
-            entries, one, all_ = shapes(sweep, cell)
+        for group in groups(sweep, sweep.cells, np.zeros(1, np.uint32)):  # one per program
+            entries, one, all_ = shapes(sweep, group)
             differing = [n for n in kept if kept[n].shape != entries[n].shape]
             if differing:
+                cell = sweep.cells[group.places[0]]
                 raise ValueError(
                     f"The measure {differing[0]!r} has shape {kept[differing[0]].shape} at one "
                     f"point of the grid and {entries[differing[0]].shape} at another, "
