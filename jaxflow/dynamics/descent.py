@@ -264,7 +264,7 @@ def descend(network: Network, data: Regression, plan: DescentSettings) -> Soluti
         saved,
         carry.t,
         carry.parameters,
-        call=Call("gradient_descent", "steps", bounded=bounded(until, form, network)),
+        call=Call("gradient_descent", "steps", bounded=bounded(until, network)),
         status=jnp.where(carry.met, Result.stopped, good),
         steps=carry.step,
         accepted=carry.step,

@@ -49,7 +49,7 @@ def flows(
 
     def one(arrays: PyTree) -> dict[str, Array]:
         network = eqx.combine(arrays, rest)
-        return summary(solve(network, data, save_times(network, data), settings, rows=False))
+        return summary(solve(network, data, save_times(network, data), settings))
 
     return _counted(map_in_groups(one, networks, count, slots), slots)
 

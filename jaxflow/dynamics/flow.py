@@ -25,7 +25,7 @@ from .solution import Record, Solution
 from .status import Call, Result
 from .until import asked
 
-_CALL, _NO_CALL = Call("gradient_flow"), Call("")
+_NO_CALL = Call("")
 
 
 @takes(flow_settings)
@@ -92,7 +92,7 @@ def flow(
     data: Regression,
     ts: Float[Array, " times"] | None,
     settings: FlowSettings,
-    call: Call = _CALL,
+    call: Call,
 ) -> Solution:
     """`gradient_flow` of checked arguments: the solver is chosen, and the solve compiled once."""
     settings = choose_solver(settings, [network], data, last(ts))
@@ -110,29 +110,27 @@ def solve(
     ts: Float[Array, " times"] | None,
     settings: FlowSettings,
     call: Call = _NO_CALL,
-    *,
-    rows: bool = True,
 ) -> Solution:
     """`gradient_flow` without its checks: one trajectory, to be jitted and vmapped from outside.
 
-    `rows`: whether saved times are needed even if no measure saves anything along the way.
+    Without a `call`, in a sweep, times are saved only if a measure saves something along the way.
     """
     form = choose(settings.formulation, network, data, settings.loss)
     y0 = form.start(network)
     record = Record(form, network, y0, settings.measures, settings.loss)
     t0 = form.begin(y0)
     scale = time_scale(form.fastest_rate(y0), data.X.dtype)
+    integrate = functools.partial(_integrate, form, record, settings, y0, t0, scale)
     if ts is not None:
         ts = jnp.maximum(ts, t0)
-        end = _integrate(form, record, settings, y0, t0, scale, ts, ts[-1])
+        end = integrate(ts, ts[-1])
         times, saved = end.ts, end.saved
     else:
         # The end is far beyond any stop, and far from overflow: only the rule or max_steps ends
         # this solve. Once it is known, the same steps are made again, to save up to there: one
         # program serves both.
         far = jnp.maximum(1e25 * scale, t0)
-        integrate = functools.partial(_integrate, form, record, settings, y0, t0, scale)
-        if not rows and not jax.tree.leaves(jax.eval_shape(record.read, t0, y0)[1]):
+        if not call.name and not jax.tree.leaves(jax.eval_shape(record.read, t0, y0)[1]):
             end = integrate(far[None], far)  # nothing is saved along the way
             times, saved = end.ts, end.saved
         else:
@@ -150,7 +148,7 @@ def solve(
             call,
             squared=isinstance(settings.loss, SquaredLoss),
             kinks=kinked(network, data),
-            bounded=bounded(settings.until, form, network),
+            bounded=bounded(settings.until, network),
         )
     return record.solution(
         times,

@@ -9,14 +9,13 @@ import jax
 from .._types import Network
 from ..data import Regression
 from ..networks.base import predictions
-from .formulations import Formulation
 from .formulations.base import has_product
 from .until import Until
 
 KINKS = {"max", "min", "abs", "sign", "clamp", "relu", "relu6", "leaky_relu", "hard_tanh"}
 
 
-def bounded(until: Until | None, form: Formulation, network: Network) -> bool:
+def bounded(until: Until | None, network: Network) -> bool:
     """Whether a stop is about `L - L*` with an L* that is only bounded from below."""
     return until is not None and until.of_excess and not has_product(network)
 

@@ -167,10 +167,8 @@ def spread(t1: Float[Array, ""]) -> Float[Array, " times"]:
     return t1 * jnp.asarray(np.sort(np.concatenate([even, logarithmic])), t1.dtype)
 
 
-def log_spaced(
-    t1: Float[Array, ""], *, decades: float = 6.0, saves: int = SAVES
-) -> Float[Array, " times"]:
-    """0 and `saves - 1` logarithmically spaced times over the last `decades` before `t1`."""
-    powers = np.linspace(-decades, 0.0, saves - 1)
+def log_spaced(t1: Float[Array, ""], saves: int) -> Float[Array, " times"]:
+    """0 and `saves - 1` logarithmically spaced times over the last six decades before `t1`."""
+    powers = np.linspace(-6.0, 0.0, saves - 1)
     factors = np.concatenate([[0.0], 10.0**powers])
     return t1 * jnp.asarray(factors, t1.dtype)

@@ -47,7 +47,7 @@ class BoundTimes(eqx.Module):
         promised = rate > 0
         unit = jnp.where(promised, 1 / jnp.where(promised, rate, 1), self.fallback)
         # A thousandth more, so that a bound that is attained still lets the stop fire.
-        return log_spaced(1.001 * unit * -self.log_ratio, saves=self.saves)
+        return log_spaced(1.001 * unit * -self.log_ratio, self.saves)
 
 
 class Level(Measure):
