@@ -10,12 +10,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from ..dynamics import Solution
 from ..machine.user_files import load_file
 from ..sweeps import Sweep
 from ..sweeps.axes import is_plain, text
+from .common import spaced
 
 # What `--set` gives a number, a word, True, False or None, beside the arguments of a descent.
 SETTINGS = (
@@ -209,11 +208,7 @@ def _values(said: str) -> list[Any]:
     except (ValueError, SyntaxError):
         pass
     if re.fullmatch(r"[\d.eE+-]+:[\d.eE+-]+(:\d+)?", said):
-        low, high, *count = map(ast.literal_eval, said.split(":"))
-        spaced = np.geomspace(low, high, *(count or [7])).tolist()
-        if isinstance(low, int) and isinstance(high, int):
-            return sorted({round(v) for v in spaced})
-        return spaced
+        return spaced(*map(ast.literal_eval, said.split(":")))
     return [WORDS.get(word.strip().lower(), word.strip()) for word in said.split(",")]
 
 

@@ -1,5 +1,6 @@
 """`jaxflow run`: the experiments of a user's file."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from ..machine import Stopwatch
 from ..machine.files import plain
 from ..machine.user_files import located
 from ..report.tables import GRID_LEGEND, MEASURES_LEGEND, grid_tables, plural
+from ..studies.width import TRAJECTORIES
 from ..sweeps import Sweep
 from ..sweeps.grid import Cell, by_cell, of_solution
 from ..sweeps.run import run as run_sweep
@@ -23,7 +25,7 @@ from .common import (
     keep,
     of_devices,
     out,
-    progress_bar,
+    progress_shown,
     reachable,
     set_precision,
     writable_file,
@@ -134,21 +136,13 @@ def _own(plan: Callable[[], Any]) -> Any:
 
 def _sweep(name: str, sweep: Sweep, store: Path | None, drawing: Path | None) -> dict[str, Any]:
     """Run a sweep, print its table and write its figure; the record for `--json`."""
-    bar = progress_bar()
-    task = bar.add_task("")
 
-    def progress(done: int, total: int) -> None:
-        if not bar.live.is_started:  # the first call: nothing was refused
-            out.print(f"[bold]{escape(name)}[/]  {escape(repr(sweep))}", highlight=False)
-            bar.start()
-        stage = "trajectories" if done else f"compiling, then {total:,} trajectories"
-        bar.update(task, description=stage, completed=done, total=total)
+    def begin() -> None:
+        out.print(f"[bold]{escape(name)}[/]  {escape(repr(sweep))}", highlight=False)
 
-    try:
-        dataset = _own(lambda: run_sweep(sweep, store=store, progress=progress))
-    finally:
-        if bar.live.is_started:
-            bar.stop()
+    with progress_shown(begin) as tell:
+        listen = functools.partial(tell, TRAJECTORIES)
+        dataset = _own(lambda: run_sweep(sweep, store=store, progress=listen))
     rows = by_cell(dataset)
     _print(rows)
     legend = GRID_LEGEND + (MEASURES_LEGEND if rows[0].measures else "")

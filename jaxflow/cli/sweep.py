@@ -2,11 +2,11 @@
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import jax
-import numpy as np
 import typer
 from rich.markup import escape
 
@@ -14,15 +14,16 @@ from .. import data as problems, report
 from ..data import Regression
 from ..report.tables import LEGEND, exponent_line, problem_line, verdict_panel, width_table
 from ..studies import WidthStudy, width
-from ..studies.width import CURVES, TRAJECTORIES
+from ..studies.width import CURVES
 from .common import (
     checked,
     interrupted,
     keep,
     out,
-    progress_bar,
+    progress_shown,
     reachable,
     set_precision,
+    spaced,
     write_json,
 )
 
@@ -108,18 +109,8 @@ def sweep(
 
     problem = checked(load)
     path = checked(lambda: _destination(store, Path(data).stem))
-    bar = progress_bar()
-    task = bar.add_task("")
 
-    def progress(stage: str, done: int, total: int) -> None:
-        if not bar.live.is_started:  # the first call: nothing was refused
-            out.print(problem_line(data, problem))
-            bar.start()
-        if stage == TRAJECTORIES and not done:
-            stage = f"compiling, then {total:,} {stage}"
-        bar.update(task, description=stage, completed=done, total=total or None)
-
-    def study() -> WidthStudy:
+    def study(progress: Callable[[str, int, int], None]) -> WidthStudy:
         return width(
             problem,
             parse_widths(widths),
@@ -136,12 +127,10 @@ def sweep(
         )
 
     try:
-        found = checked(study)
+        with progress_shown(lambda: out.print(problem_line(data, problem))) as progress:
+            found = checked(lambda: study(progress))
     except KeyboardInterrupt:
         interrupted(f"To resume, repeat it with [bold]--store {escape(str(path))}[/].")
-    finally:
-        if bar.live.is_started:
-            bar.stop()
     verdict, settings = found.verdict, json.loads(found.dataset.settings)
     keep(lambda: report.save_figure(found.figure, path.with_suffix(".png")))
     record = {"settings": settings, "verdicts": [verdict.to_json()]}
@@ -177,7 +166,7 @@ def parse_widths(text: str) -> list[int]:
             low, high, count = (*parts, 7)[:3]
             if low < 1 or high < low or count < 1:
                 raise ValueError
-            values = [round(w) for w in np.geomspace(low, high, count)]
+            values = spaced(low, high, count)
     except (ValueError, OverflowError, TypeError):
         raise ValueError(shape) from None
     if min(values) < 1:

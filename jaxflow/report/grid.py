@@ -11,11 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from ..sweeps.grid import axes, measured
-from .panels import FEW, panels, powers, time_axis
+from .panels import FEW, panels, powers, quantiles, time_axis
 from .style import ramp, style
 from .tables import label
 
-BANDS = (0.05, 0.5, 0.95)
 CURVES = 500  # trajectories behind a band, at most
 
 
@@ -77,7 +76,7 @@ def _against_axis(
     for colour, shade in zip(ramp(len(shades)), shades, strict=True):
         part = dataset[name] if shade is None else dataset[name].sel({hue: shade})
         rows = part.transpose(main, ...).values.reshape(len(labels), -1)
-        low, middle, high = np.transpose([_quantiles(row) for row in rows[order]])
+        low, middle, high = quantiles(rows[order])
         said = None if shade is None else f"{hue} {label(shade)}"
         bars = [middle - low, high - middle]
         line = "-" if numbers else "none"
@@ -133,7 +132,7 @@ def _against_time(dataset: xr.Dataset, name: str, ax: Axes, main: str | None) ->
             lines = np.stack([np.interp(x, t, line) for t, line in pairs])
         else:
             x = dataset["time"].values if "time" in dataset.coords else np.arange(lines.shape[1])
-        low, middle, high = np.transpose([_quantiles(row) for row in lines.T])
+        low, middle, high = quantiles(lines.T)
         said = ", ".join(f"{grid[i]} {label(v)}" for i, v in zip(by, point, strict=True))
         ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
         ax.plot(x, middle, color=colour, label=said or None)
@@ -148,8 +147,3 @@ def _against_time(dataset: xr.Dataset, name: str, ax: Axes, main: str | None) ->
         ax.set_ylabel(_name(dataset, name))
     if 1 < len(groups) <= FEW:
         ax.legend()
-
-
-def _quantiles(values: np.ndarray) -> np.ndarray:
-    sound = values[np.isfinite(values)]
-    return np.quantile(sound, BANDS) if sound.size else np.full(3, np.nan)

@@ -6,6 +6,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 FEW = 10  # curves that get a colour and a place in the legend
+BANDS = (0.05, 0.5, 0.95)  # the quantiles of bars and bands
+
+
+def quantiles(rows: np.ndarray) -> np.ndarray:
+    """The 5, 50 and 95% quantiles of the finite entries of each row, shape (3, rows)."""
+    sound = [row[np.isfinite(row)] for row in rows]
+    return np.transpose([np.quantile(r, BANDS) if r.size else np.full(3, np.nan) for r in sound])
 
 
 def panels(count: int) -> tuple[Figure, list[Axes]]:

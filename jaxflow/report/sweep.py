@@ -12,9 +12,8 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from ..sweeps.power_law import Exponent
 from ..sweeps.summary import settled
+from .panels import BANDS, quantiles
 from .style import ACCENT, INK, MUTED, ramp, style
-
-BANDS = (0.05, 0.95)
 
 
 def loss_against_envelope(dataset: xr.Dataset, ax: Axes) -> None:
@@ -45,7 +44,7 @@ def loss_against_envelope(dataset: xr.Dataset, ax: Axes) -> None:
             continue
         pairs = zip(clock[sound], drop[sound], strict=True)
         curves = np.stack([np.interp(grid, c, d) for c, d in pairs]) / np.log(10)
-        low, middle, high = np.quantile(curves, [BANDS[0], 0.5, BANDS[1]], axis=0)
+        low, middle, high = np.quantile(curves, BANDS, axis=0)
         ax.fill_between(grid, low, high, color=colour, alpha=0.18, linewidth=0)
         running = middle > depth / np.log(10) + 1e-6  # where the median has not stopped
         ax.plot(grid[running], middle[running], color=colour, label=width_label(width))
@@ -162,11 +161,7 @@ def width_label(width: Any) -> str:
 
 
 def _bars(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    sound = [row[np.isfinite(row)] for row in values]
-    sound = [row if row.size else np.asarray([np.nan]) for row in sound]
-    low, middle, high = (
-        np.asarray([np.quantile(row, q) for row in sound]) for q in (BANDS[0], 0.5, BANDS[1])
-    )
+    low, middle, high = quantiles(values)
     return middle, np.stack([middle - low, high - middle])
 
 
