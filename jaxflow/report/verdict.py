@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..claims import Verdict
+from .panels import FEW
 from .style import ACCENT, INK, MUTED, style
 
 GOOD, UNSURE = "#2a6f4e", "#b08900"
@@ -57,7 +58,8 @@ def _slacks(verdict: Verdict, slack: np.ndarray) -> Figure:
     if np.ptp(slack) > 50:
         axes.set_xscale("symlog", linthresh=1.0)
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.step(slack, share, where="mid", color=colour(verdict))
+    few = "." if len(slack) <= FEW else ""  # the steps of a single trial would be invisible
+    axes.step(slack, share, where="mid", color=colour(verdict), marker=few)
     broken = slack < -(verdict.uncertainty or 0)
     axes.plot(slack[broken], share[broken], ".", color=ACCENT, markersize=4)
     low, high = axes.get_xlim()

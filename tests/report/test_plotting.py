@@ -1,5 +1,6 @@
 """Figures and numbers of a sweep over widths, against the dataset they are made from."""
 
+import dataclasses
 import os
 
 import jax.random as jr
@@ -11,7 +12,9 @@ from matplotlib.figure import Figure
 
 import jaxflow as jf
 from jaxflow import report as plotting
+from jaxflow.claims import find
 from jaxflow.papers.min2021 import rate_sweep
+from jaxflow.report.verdict import verdict_figure
 from jaxflow.sweeps.summary import by_width, exponent, settled, width_exponent
 
 WIDTHS = [8, 16, 32]
@@ -391,3 +394,10 @@ def test_the_interval_of_an_exponent_covers_with_two_seeds():
         fit = exponent(widths, widths[:, None] ** -0.5 * noise)
         hits += fit.low <= -0.5 <= fit.high
     assert hits > 930
+
+
+def test_the_slack_of_a_single_trial_is_seen():
+    (claim,) = find("min2021.concentration_step")
+    one = dataclasses.replace(jf.verify(claim), slacks=(0.4,))
+    lines = verdict_figure(one).axes[0].lines
+    assert [line.get_marker() for line in lines if list(line.get_xdata()) == [0.4]] == ["."]
