@@ -1,7 +1,5 @@
 """Networks, laws and losses that this package has never seen, in everything that takes one."""
 
-import functools
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,6 +7,7 @@ import jax.random as jr
 import numpy as np
 import optax
 import pytest
+import xarray as xr
 from scipy.integrate import solve_ivp
 
 import jaxflow as jf
@@ -72,36 +71,86 @@ MEASURES = [
     jf.measures.LogExcess(),
     jf.measures.Predictions(X[:2]),
     jf.measures.KernelMovement(),
+    jf.measures.Times(),
+    jf.measures.MeasuredRate(),
+    jf.measures.Sharpness(),
     jf.measures.at_end("size", lambda network, data: jnp.sum(network(data.X[0]))),
+    jf.measures.along("norm", lambda network, data: jnp.sum(network(data.X[1]) ** 2)),
 ]
-
-
-@functools.cache
-def swept(law, how):
-    options = {"t1": 0.5} if how == "flow" else {"descent": DESCENT}
-    plan = jf.Sweep(DATA, law, seeds=2, measures=MEASURES[:4], **options)
-    return plan, jf.run(plan)
-
-
+NAMES = [measure.name for measure in MEASURES]
 DESCENT = {"optimizer": optax.sgd, "learning_rate": 0.01, "steps": 20, "saves": 5}
+SAVED = {"ts": [0.0, 0.1, 0.2, 0.5]}
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_a_sweep_gives_what_single_flows_give(law):
-    plan, found = swept(law, "flow")
+def test_sweeps_give_what_single_flows_give_in_memory_and_in_stores(law, tmp_path):
+    plan = jf.Sweep(DATA, law, seeds=2, measures=MEASURES, **SAVED)
+    found = jf.run(plan, store=tmp_path / "runs.zarr").load()
     assert (found.status == jf.Result.finished).all()
+    xr.testing.assert_identical(
+        jf.run(plan, store=tmp_path / "runs.zarr").load().drop_attrs(), found.drop_attrs()
+    )
+    xr.testing.assert_identical(
+        jf.run(plan.replace(compress=False)).drop_attrs(), found.drop_attrs()
+    )
     for seed, key in enumerate(plan.cells[0].keys(plan.key, 2)):
-        alone = jf.gradient_flow(law(key, DATA), DATA, t1=0.5, measures=MEASURES)
+        alone = jf.gradient_flow(law(key, DATA), DATA, measures=MEASURES, **SAVED)
         np.testing.assert_allclose(found.log_excess_end[seed], alone.log_excess1, rtol=1e-6)
-        for name in ("log_excess", "predictions", "kernel_movement"):
+        for name in NAMES:
             np.testing.assert_allclose(found[name][seed], alone.measures[name], rtol=1e-6)
 
 
-def test_a_sweep_of_descents_gives_what_single_descents_give():
-    plan, found = swept(own, "descent")
+class Stops(jf.Measure):
+    """What every stopping rule says along the way."""
+
+    name = "stops"
+    dims = ("time", "stop")
+    rules: list
+
+    def start(self, view):
+        return view
+
+    def update(self, t, view, first):
+        return jnp.stack([rule(t, view, first) for rule in self.rules])
+
+
+RULES = {
+    jf.until.loss_ratio(0.9): lambda now, first: np.log(now[0] / first[0] / 0.9),
+    jf.until.excess(1e-3): lambda now, first: np.log(now[0] / 1e-3),
+    jf.until.gradient_norm(1e-2): lambda now, first: np.log(now[1] / 1e-2),
+    jf.until.stagnation(0.5): lambda now, first: np.log(now[1] / first[1] / 0.5),
+}
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_sweeps_of_descents_give_what_single_descents_give_and_rules_what_they_should(law):
+    plan = jf.Sweep(
+        DATA, law, seeds=2, measures=[*MEASURES[:2], Stops(list(RULES))], descent=DESCENT
+    )
+    found = jf.run(plan)
     (key, _) = plan.cells[0].keys(plan.key, 2)
-    alone = jf.gradient_descent(own(key, DATA), DATA, **DESCENT)
-    np.testing.assert_allclose(found.log_excess[0], alone.log_excess, rtol=1e-12)
+    network = law(key, DATA)
+    alone = jf.gradient_descent(network, DATA, measures=plan.measures, **DESCENT)
+    for name in ("log_excess", "predictions", "stops"):
+        np.testing.assert_allclose(found[name][0], alone.measures[name], rtol=1e-10)
+    ends = []
+    for each in (network, alone.network):
+        parameters, rest = eqx.partition(each, eqx.is_inexact_array)
+        value, slope = jax.value_and_grad(
+            lambda p, rest=rest: (
+                0.5
+                * sum(
+                    jnp.sum((eqx.combine(p, rest)(x) - y) ** 2)
+                    for x, y in zip(DATA.X, DATA.Y, strict=True)
+                )
+            )
+        )(parameters)
+        size = np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(slope)))
+        ends.append((value - alone.optimal_loss, size))
+    first, last = ends
+    for i, rule in enumerate(RULES.values()):
+        np.testing.assert_allclose(alone.measures["stops"][0, i], rule(first, first), atol=1e-12)
+        np.testing.assert_allclose(alone.measures["stops"][-1, i], rule(last, first), atol=1e-12)
 
 
 def test_a_flow_is_that_of_scipy():
@@ -212,19 +261,25 @@ def test_what_is_no_network_is_refused_everywhere(network, match):
         jf.run(jf.Sweep(DATA, lambda key, data: network, seeds=1, t1=0.1))
 
 
-NEEDS = [
-    (jf.measures.OffSpanDistance(), "OffSpanDistance needs a two-layer linear network, got MLP"),
-    (jf.measures.Product(), "Product needs a network with an end-to-end predictor"),
-    (jf.measures.Level(), "Level needs a two-layer linear network, got MLP"),
+OTHERS = [
+    measure
+    for measure in vars(jf.measures).values()
+    if isinstance(measure, type)
+    and issubclass(measure, jf.Measure)
+    and measure not in (jf.Measure, jf.measures.RestartSlack, *map(type, MEASURES))
 ]
 
 
-@pytest.mark.parametrize(("measure", "match"), NEEDS)
-def test_measures_name_the_network_that_they_need(measure, match, unchecked):
+@pytest.mark.parametrize("measure", OTHERS, ids=lambda measure: measure.__name__)
+def test_measures_that_do_not_apply_name_the_network_that_they_need(measure, unchecked):
+    match = (
+        f"{measure.__name__} needs a (two-layer linear network|network with an end-to-end "
+        "predictor, `product`), got MLP"
+    )
     with pytest.raises(ValueError, match=match):
-        jf.gradient_flow(mlp(jr.key(0), DATA), DATA, t1=0.1, measures=[measure])
+        jf.gradient_flow(mlp(jr.key(0), DATA), DATA, t1=0.1, measures=[measure()])
     with pytest.raises(ValueError, match=match):
-        jf.run(jf.Sweep(DATA, mlp, seeds=1, t1=0.1, measures=[measure]))
+        jf.run(jf.Sweep(DATA, mlp, seeds=1, t1=0.1, measures=[measure()]))
 
 
 AXES = [

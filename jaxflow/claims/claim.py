@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .._types import Preset
+from ..machine.progress import Progress
 from ..sweeps import Sweep
-from ..sweeps.run import Progress
 from .evidence import Evidence
 from .experiments import finished, once
 
@@ -87,7 +87,7 @@ class Claim:
         """The setting of a preset: "quick", "paper" or "large"."""
         return self.settings(preset)
 
-    def evaluate(self, setting: Any, progress: Progress | None = None) -> Evidence:
+    def evaluate(self, setting: Any, progress: Progress | bool = False) -> Evidence:
         """Run the experiment, once for claim, mutant and control, and judge what it gave."""
         if self.run is not None:
             found = once(self.run)(setting, **_named(self.run, self.arguments))

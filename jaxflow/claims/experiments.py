@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import xarray as xr
 
+from ..machine.progress import Progress
 from ..sweeps import Sweep, run
-from ..sweeps.run import Progress
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,7 +63,7 @@ def _hashable(key: Any) -> bool:
 
 
 @once
-def finished(sweep: Sweep, progress: Progress | None = None) -> xr.Dataset:
+def finished(sweep: Sweep, progress: Progress | bool = False) -> xr.Dataset:
     """The dataset of a sweep, which is run once."""
     return run(sweep, progress=progress)
 

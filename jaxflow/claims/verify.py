@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from ..machine import Stopwatch
-from ..sweeps.run import Progress
+from ..machine.progress import Progress
 from .claim import PRESETS, Claim
 from .evidence import Evidence
 from .experiments import shared_runs
@@ -17,12 +17,12 @@ _OF_EVIDENCE = ("measured", "predicted", "trials", "interval", "margin")
 
 
 def verify(
-    claim: Claim | str, *, preset: str = "quick", progress: Progress | None = None
+    claim: Claim | str, *, preset: str = "quick", progress: Progress | bool = False
 ) -> Verdict:
     """Run a claim's experiment, judge the claim, its mutant and its control, return the verdict.
 
     **Arguments:** a `Claim` or the id of one; `preset` is "quick", "paper" or "large"; `progress`
-    is called as `progress(done, total)` while a sweep runs.
+    is called as in `jf.run` while a sweep runs.
 
     **Raises:** `ValueError` for an unknown claim or preset.
     """

@@ -2,8 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,13 +11,11 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..machine import environment
 from ..machine.cores import keep_programs, use_all_cores
 from ..machine.files import atomic_write
 from ..machine.user_files import sentence
-from ..studies.width import TRAJECTORIES
 
 # What JAX raises where there is no device that it was asked for.
 FAILURES = (RuntimeError, AssertionError)
@@ -90,37 +87,6 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
     with atomic_write(path) as partial:
         text = json.dumps({**environment(), **record}, indent=2, allow_nan=False)
         partial.write_text(text + "\n")
-
-
-@contextmanager
-def progress_shown(begin: Callable[[], None]) -> Iterator[Callable[[str, int, int], None]]:
-    """A listener `(stage, done, total)` whose bar appears with the first call, after `begin()`.
-
-    Before that call input may still be refused. The bar disappears once the work is done.
-    """
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=out,
-        transient=True,
-    )
-    task = bar.add_task("")
-
-    def progress(stage: str, done: int, total: int) -> None:
-        if not bar.live.is_started:
-            begin()
-            bar.start()
-        if stage == TRAJECTORIES and not done:
-            stage = f"compiling, then {total:,} {stage}"
-        bar.update(task, description=stage, completed=done, total=total or None)
-
-    try:
-        yield progress
-    finally:
-        if bar.live.is_started:
-            bar.stop()
 
 
 def spaced(low: int | float, high: int | float, count: int = 7) -> list[Any]:

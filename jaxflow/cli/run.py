@@ -1,6 +1,5 @@
 """`jaxflow run`: the experiments of a user's file."""
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +12,9 @@ from .. import report
 from ..dynamics import Solution
 from ..machine import Stopwatch
 from ..machine.files import plain
+from ..machine.progress import shown
 from ..machine.user_files import located
 from ..report.tables import GRID_LEGEND, MEASURES_LEGEND, grid_tables, plural
-from ..studies.width import TRAJECTORIES
 from ..sweeps import Sweep
 from ..sweeps.grid import Cell, by_cell, of_solution
 from ..sweeps.run import run as run_sweep
@@ -25,7 +24,6 @@ from .common import (
     keep,
     of_devices,
     out,
-    progress_shown,
     reachable,
     set_precision,
     writable_file,
@@ -140,9 +138,8 @@ def _sweep(name: str, sweep: Sweep, store: Path | None, drawing: Path | None) ->
     def begin() -> None:
         out.print(f"[bold]{escape(name)}[/]  {escape(repr(sweep))}", highlight=False)
 
-    with progress_shown(begin) as tell:
-        listen = functools.partial(tell, TRAJECTORIES)
-        dataset = _own(lambda: run_sweep(sweep, store=store, progress=listen))
+    with shown(out, begin) as listener:
+        dataset = _own(lambda: run_sweep(sweep, store=store, progress=listener))
     rows = by_cell(dataset)
     _print(rows)
     legend = GRID_LEGEND + (MEASURES_LEGEND if rows[0].measures else "")

@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from rich.markup import escape
 
 from .. import data as problems, report
 from ..data import Regression
+from ..machine.progress import Progress, shown
 from ..report.tables import LEGEND, exponent_line, problem_line, verdict_panel, width_table
 from ..studies import WidthStudy, width
 from ..studies.width import CURVES
@@ -20,7 +20,6 @@ from .common import (
     interrupted,
     keep,
     out,
-    progress_shown,
     reachable,
     set_precision,
     spaced,
@@ -110,7 +109,7 @@ def sweep(
     problem = checked(load)
     path = checked(lambda: _destination(store, Path(data).stem))
 
-    def study(progress: Callable[[str, int, int], None]) -> WidthStudy:
+    def study(progress: Progress) -> WidthStudy:
         return width(
             problem,
             parse_widths(widths),
@@ -127,7 +126,7 @@ def sweep(
         )
 
     try:
-        with progress_shown(lambda: out.print(problem_line(data, problem))) as progress:
+        with shown(out, lambda: out.print(problem_line(data, problem))) as progress:
             found = checked(lambda: study(progress))
     except KeyboardInterrupt:
         interrupted(f"To resume, repeat it with [bold]--store {escape(str(path))}[/].")

@@ -36,17 +36,17 @@ OPINIONS = 4  # candidates per round that are computed again in multiprecision
 DEEPEST = 1e-10  # of the initial excess loss; below, it is rounding of the weights
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Falsification:
     """The result of a search for a counterexample.
 
     **Attributes:** the `statement` and the name of the `chart`; `violated`, whether a
     counterexample was confirmed in multiprecision; `slack`, the least found in double precision,
     and `exact_slack`, the same in multiprecision (None if no violation was suspected); the instance
-    where it was found: `network`, `data`, its `size`, and the time `t` if the inequality is about
-    trajectories; `evaluations`, the number of slacks computed within the hypotheses; `unconfirmed`,
-    the number of suspected violations that multiprecision did not confirm; the number of `sizes`
-    searched; and the `seconds` that it took.
+    where it was found: `network` (at time 0), `data`, its `size`, the time `t` if the inequality is
+    about trajectories, and the `sides` (smaller, larger) there; `evaluations`, the number of slacks
+    computed within the hypotheses; `unconfirmed`, the number of suspected violations that
+    multiprecision did not confirm; the number of `sizes` searched; and the `seconds` that it took.
     """
 
     statement: str
@@ -57,6 +57,7 @@ class Falsification:
     network: Network
     data: Regression
     t: float | None
+    sides: tuple[float, float]
     size: Size
     evaluations: int
     unconfirmed: int
@@ -65,15 +66,30 @@ class Falsification:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write X, Y, the arrays of the network and t as `.npz`, for `load(path, center=False)`."""
-        values: dict[str, Any] = {"X": self.data.X, "Y": self.data.Y}
-        for where, leaf in jax.tree_util.tree_leaves_with_path(self.network):
-            values[jax.tree_util.keystr(where, simple=True, separator=".")] = leaf
+        values: dict[str, Any] = self._arrays()
         if self.t is not None:
             values["t"] = self.t
         values["slack"] = self.slack if self.exact_slack is None else self.exact_slack
         with atomic_write(path) as partial, open(partial, "wb") as file:
             arrays: dict[str, Any] = {name: np.asarray(value) for name, value in values.items()}
             np.savez(file, **arrays)
+
+    def _arrays(self) -> dict[str, Any]:
+        """X, Y and the arrays of the network, by name."""
+        values: dict[str, Any] = {"X": self.data.X, "Y": self.data.Y}
+        for where, leaf in jax.tree_util.tree_leaves_with_path(self.network):
+            values[jax.tree_util.keystr(where, simple=True, separator=".")] = leaf
+        return values
+
+    def __repr__(self) -> str:
+        lines = [self.statement, f"over the chart {self.chart!r}: {self}"]
+        at = "" if self.t is None else f"t = {self.t:.10g}, "
+        lines.append(f"{at}smaller side {self.sides[0]:.10g}, larger side {self.sides[1]:.10g}")
+        for name, array in self._arrays().items():
+            start = f"{name} = "
+            printed = np.array2string(np.asarray(array), precision=6, threshold=100)
+            lines.append(start + printed.replace("\n", "\n" + " " * len(start)))
+        return "\n".join(lines)
 
     def __str__(self) -> str:
         r, m, h, L, _ = self.size
@@ -184,12 +200,25 @@ def falsify(
         network=network,
         data=data,
         t=None if inequality.t1 is None else t,
+        sides=_sides(inequality, network, data, t),
         size=size,
         evaluations=done,
         unconfirmed=unconfirmed,
         sizes=len(visited),
         seconds=time.perf_counter() - start,
     )
+
+
+def _sides(
+    inequality: Inequality, network: Network, data: Regression, t: float
+) -> tuple[float, float]:
+    """The two sides, the smaller one with its factor, in double precision."""
+    where: tuple[Any, ...] = network, data
+    if inequality.t1 is not None:
+        now = gradient_flow(network, data, ts=[t], solver="explicit", rtol=1e-10).network
+        where = network, now, jnp.asarray(t), data
+    smaller, larger = inequality.smaller(*where), inequality.larger(*where)
+    return inequality.factor * float(smaller), float(larger)
 
 
 def second_opinion(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -13,6 +13,7 @@ from ..claims import Verdict
 from ..data import Regression
 from ..machine import Stopwatch
 from ..machine.keys import Key
+from ..machine.progress import Progress, listening
 from ..networks.init import Gaussian
 from ..papers.min2021 import rate_on, rate_sweep
 from ..report import sweep_figure
@@ -22,10 +23,7 @@ from ..sweeps.summary import WidthRow, by_width, width_exponent
 
 WIDTHS = (64, 128, 256, 512, 1024, 2048, 4096)
 CURVES = 4096  # the largest number of trajectories for which whole loss curves are kept by default
-TRAJECTORIES, JUDGING = "trajectories", "judging: a finer sweep, a mutant and a control"
-
-# (stage, trajectories done, trajectories in all); the stage is one of the two above
-Progress = Callable[[str, int, int], None]
+JUDGING = "judging: a finer sweep, a mutant and a control"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -68,7 +66,7 @@ def width(
     curves: bool | None = None,
     store: str | os.PathLike[str] | None = None,
     title: str = "",
-    progress: Progress | None = None,
+    progress: Progress | bool = False,
 ) -> WidthStudy:
     r"""Train two-layer linear networks of many widths and judge the theory of their rate and limit.
 
@@ -91,7 +89,7 @@ def width(
       4,096 trajectories.
     - `store`: a Zarr directory for the results; an interrupted study is resumed from it.
     - `title`: of the figure, before the sizes.
-    - `progress`: called as `progress(stage, done, total)`.
+    - `progress`: as in `jf.run`.
 
     Judging runs a part of the sweep a second time with a 100 times smaller tolerance, to bound the
     integration error, and a few networks on which the bound is attained, to show that a rate 5%
@@ -108,7 +106,6 @@ def width(
         raise ValueError(
             f"data must be a jf.Regression, got {type(data).__name__}: see jf.data.load."
         )
-    tell: Progress = progress or (lambda stage, done, total: None)
     keep = len(widths) * seeds <= CURVES if curves is None else curves
     law = Gaussian(alpha) if scale is None else Gaussian(scale=scale)
     sweep = rate_sweep(
@@ -121,13 +118,11 @@ def width(
         rtol=rtol,
         chunk=chunk,
     )
-    with Stopwatch() as time:
-        dataset = run(
-            sweep, store=store, progress=lambda done, total: tell(TRAJECTORIES, done, total)
-        )
+    with Stopwatch() as time, listening(progress) as listener:
+        dataset = run(sweep, store=store, progress=listener)
         dataset["off_span_law"] = ("width", _law(sweep, law))
         dataset["off_span_law"].attrs["long_name"] = "wide-network law of the off-span distance"
-        tell(JUDGING, 0, 0)
+        listener(JUDGING, 0, 0)
         verdict = _judge(sweep, dataset)
     fit, why = width_exponent(dataset, features=data.features, rank=data.rank)
     sizes = (

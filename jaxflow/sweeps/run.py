@@ -16,8 +16,10 @@ from filelock import BaseFileLock
 
 from ..dynamics.status import retryable
 from ..machine.cores import devices
+from ..machine.progress import Progress, listening
 from ..machine.stopwatch import Stopwatch
 from ..machine.versions import environment
+from .axes import text
 from .drawing import Group, groups, still
 from .fingerprint import fingerprint
 from .layout import Block, blocks, extents, label, variables
@@ -35,8 +37,6 @@ from .program import (
 )
 from .store import Store
 
-Progress = Callable[[int, int], None]  # (trajectories done, trajectories in all)
-
 BLOCK, BLOCK_BYTES = 2**14, 2**27  # trajectories of a block, and bytes they need, at most
 MAX_BYTES = 2**33  # of a result, unless told otherwise
 RETRY_SLOTS = 8  # slots per device for the second try of failed trajectories
@@ -48,7 +48,7 @@ def run(
     *,
     store: str | os.PathLike[str] | None = None,
     version: str | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool = False,
     max_bytes: int = MAX_BYTES,
 ) -> xr.Dataset:
     """Run every trajectory of a sweep.
@@ -67,8 +67,9 @@ def run(
       compared by what they compute (`machine.identity`), and a store of another program is refused.
     - `version`: for a plan with something in it that cannot be compared: your own name for it, to
       be changed whenever it changes.
-    - `progress`: called as `progress(done, total)` before the first block, so before anything is
-      compiled, and after every block.
+    - `progress`: called as `progress(doing, done, total)`, with what is being done in words and
+      numbers of trajectories, before the first block, before each program that is compiled, and
+      after every block. True shows a bar, if standard error is a terminal.
     - `max_bytes`: a larger result is refused.
 
     **Returns:** an `xarray.Dataset` with the sweep's axes and "seed" as dimensions. It has, for
@@ -81,13 +82,13 @@ def run(
     **Raises:** `ValueError`, before any work, if `store` is something else or the store of another
     plan, or if the result would be too large.
     """
-    with Stopwatch() as watch:
-        engine = Engine(sweep, max_bytes)
+    with Stopwatch() as watch, listening(progress) as listener:
+        engine = Engine(sweep, max_bytes, listener)
         if store is None:
-            arrays = engine.in_memory(progress)
+            arrays = engine.in_memory()
             dataset = label(sweep, arrays, engine.known)
         else:
-            dataset = engine.into(Path(store).expanduser(), progress, version)
+            dataset = engine.into(Path(store).expanduser(), version)
     dataset.attrs.update(
         {
             "settings": json.dumps(sweep.describe()),
@@ -116,9 +117,12 @@ def draw(sweep: Sweep, cell: Cell) -> Any:
 class Engine:
     """A run of a sweep: its blocks, devices, sizes and counters, checked before any work."""
 
-    def __init__(self, sweep: Sweep, max_bytes: int):
-        self.sweep = sweep
+    def __init__(self, sweep: Sweep, max_bytes: int, progress: Progress):
+        self.sweep, self.progress = sweep, progress
         self.cells = {cell.index: cell for cell in sweep.cells}
+        self.programs: dict[tuple[int, ...], int] = {}  # by the index of a cell
+        self.names: list[str] = []  # of programs: the coordinates that their cells have in common
+        self.compiled: set[int] = set()
         kept: dict[str, Any] = {}
         state = size = 0
         for group in groups(sweep, sweep.cells, np.zeros(1, np.uint32)):  # one per program
@@ -132,6 +136,9 @@ class Engine:
                     f"{cell.coordinates}: use two sweeps."
                 )
             kept, state, size = entries, max(state, one), max(size, all_)
+            members = [sweep.cells[place] for place in group.places]
+            self.programs |= {cell.index: len(self.names) for cell in members}
+            self.names.append(in_common(sweep, members))
         kept["retried"] = jax.ShapeDtypeStruct((), np.int8)
         self.known = variables(sweep, kept)
         self.state = state
@@ -163,7 +170,7 @@ class Engine:
 
     # Where results go
 
-    def in_memory(self, progress: Progress | None) -> dict[str, np.ndarray]:
+    def in_memory(self) -> dict[str, np.ndarray]:
         """Compute all blocks into arrays."""
         if jax.process_count() > 1:
             raise ValueError("Several processes share their results by a store: give store=.")
@@ -173,11 +180,11 @@ class Engine:
             for name, value in values.items():
                 arrays[name][block.region] = value
 
-        self.report(progress)
-        self.work(iter(self.blocks), keep, progress)
+        self.report("preparing")
+        self.work(iter(self.blocks), keep)
         return arrays
 
-    def into(self, path: Path, progress: Progress | None, version: str | None) -> xr.Dataset:
+    def into(self, path: Path, version: str | None) -> xr.Dataset:
         """Compute all blocks that are missing in a store into it."""
         plan = fingerprint(self.sweep, self.chunk, self.block, version)
         store = Store.open(path, self.sweep, self.known, self.extents, plan)
@@ -215,10 +222,10 @@ class Engine:
             started = now
             locks.pop(block.number).release()
 
-        self.report(progress)
+        self.report("preparing")
         while todo:
             try:
-                self.work(free_ones(todo), keep, progress)
+                self.work(free_ones(todo), keep)
             finally:
                 for number in list(locks):
                     locks.pop(number).release()
@@ -228,28 +235,34 @@ class Engine:
                 time.sleep(WAIT)
         if self.done < self.sweep.trajectories:  # other processes did the rest
             self.done = self.sweep.trajectories
-            self.report(progress)
+            self.report("waiting for other processes")
         return store.dataset()
 
     # The work
 
-    def report(self, progress: Progress | None) -> None:
-        """Tell how many trajectories are done."""
-        if progress is not None:
-            progress(self.done, self.sweep.trajectories)
+    def report(self, doing: str) -> None:
+        """Tell what is being done, and how many trajectories are done."""
+        self.progress(doing, self.done, self.sweep.trajectories)
+
+    def begin(self, program: int) -> None:
+        """Tell that a program is about to be compiled and run, or run again."""
+        said, of = self.names[program], len(self.names)
+        number = f" (program {program + 1} of {of})" if of > 1 else ""
+        doing = "solving" if program in self.compiled else "compiling and solving"
+        self.compiled.add(program)
+        self.report(f"{doing} {said}{number}")
 
     def work(
         self,
         todo: Iterator[Block],
         keep: Callable[[Block, dict[str, np.ndarray]], None],
-        progress: Progress | None,
     ) -> None:
         """Solve blocks one after another; the devices work on the next while one is stored."""
 
         def finish(block: Block, answer: Callable[[], dict[str, np.ndarray]]) -> None:
             keep(block, answer())
             self.done += block.size
-            self.report(progress)
+            self.report("solving")
 
         pending: tuple[Block, Any] | None = None
         for block in todo:
@@ -266,6 +279,7 @@ class Engine:
         seeds = np.arange(block.region[-1].start, block.region[-1].stop)
         parts = []
         for group in groups(self.sweep, cells, seeds):
+            self.begin(self.programs[cells[group.places[0] // len(seeds)].index])
             times = saved_times(self.sweep, group.data)
             start = time.perf_counter()  # on CPU the call itself takes the time
             pending = self.submit(group, times)
@@ -325,6 +339,16 @@ class Engine:
         """Rows per device for `count` in all: a power of 2. Padding costs nothing but its draw."""
         share = -(-count // len(self.devices))
         return _rounded(2 ** int(np.ceil(np.log2(share))), slots)
+
+
+def in_common(sweep: Sweep, cells: list[Cell]) -> str:
+    """What tells these cells from the others of the sweep, in words: "width = 64"."""
+    same = [
+        f"{axis} = {text(labels[cells[0].index[i]])}"
+        for i, (axis, labels) in enumerate(sweep.labels.items())
+        if len(labels) > 1 and len({cell.index[i] for cell in cells}) == 1
+    ]
+    return ", ".join(same) or "all settings"
 
 
 def _rounded(count: int, unit: int) -> int:

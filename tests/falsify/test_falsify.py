@@ -52,6 +52,8 @@ def test_printed_formulas_are_refuted(inequality, chart, tmp_path):
     assert found.exact_slack < -0.05
     assert found.seconds < 60
     assert "FALSE" in str(found)
+    assert found.sides[0] > found.sides[1]
+    assert f"X = [[{float(found.data.X[0, 0]):.2g}"[:9] in repr(found)
     # The instance is one: again, by hand.
     smaller = float(inequality.smaller(found.network, found.data))
     assert smaller > float(inequality.larger(found.network, found.data))
@@ -90,6 +92,7 @@ def test_trajectories():
     broken = jf.falsify(envelope(1.05), sizes=sizes, seconds=100.0)
     assert broken.violated
     assert 0 < broken.t <= 2
+    assert broken.sides[0] > broken.sides[1]
     held = jf.falsify(envelope(1.0), sizes=sizes, evaluations=5_000)
     assert not held.violated
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxflow as jf
-from jaxflow.studies.width import JUDGING, TRAJECTORIES
+from jaxflow.studies.width import JUDGING
 
 WIDTHS = [8, 16, 32]
 SAID = []
@@ -42,8 +42,8 @@ def test_dataset_verdict_fit_and_figure(study):
 
 
 def test_it_says_what_it_does_from_the_beginning(study):
-    assert SAID[0] == (TRAJECTORIES, 0, 24)
-    assert (TRAJECTORIES, 24, 24) in SAID
+    assert SAID[0] == ("preparing", 0, 24)
+    assert ("solving", 24, 24) in SAID
     assert SAID[-1][0] == JUDGING
     assert "finer" in JUDGING
 

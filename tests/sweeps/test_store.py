@@ -87,8 +87,8 @@ def test_in_memory_and_on_disk_are_the_same(whole, tmp_path):
     seen = []
     ds = jf.run(plan(), store=path, progress=lambda *a: seen.append(a))
     equal(ds, whole)
-    assert seen[-1] == (40, 40)
-    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert seen[-1] == ("solving", 40, 40)
+    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
     opened = xr.open_zarr(path)  # warnings are errors here
     equal(opened.load(), whole)
     xr.testing.assert_equal(opened.coords.to_dataset(), whole.coords.to_dataset())
@@ -108,14 +108,14 @@ def test_an_existing_store_is_gone_on_with(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(Engine, "solve", refuse)
     seen = []
     equal(jf.run(plan(), store=path, progress=lambda *a: seen.append(a)), whole)
-    assert seen == [(40, 40)]
+    assert seen == [("preparing", 40, 40)]
     assert files(path) == before
 
 
 def test_missing_blocks_read_as_not_run(tmp_path):
     path = tmp_path / "runs.zarr"
 
-    def stop(done, total):
+    def stop(doing, done, total):
         if done >= 16:
             raise KeyboardInterrupt
 
@@ -195,7 +195,7 @@ def test_damaged_blocks_are_computed_again(how, what, whole, refused):
     damage(refused / what, how)
     seen = []
     equal(jf.run(plan(), store=refused, progress=lambda *a: seen.append(a)), whole)
-    assert len(seen) == 2  # the beginning and one block
+    assert [doing for doing, *_ in seen if doing == "solving"] == ["solving"]  # one block
     assert files(refused) == good
 
 

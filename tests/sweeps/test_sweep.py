@@ -166,9 +166,12 @@ def test_one_program_for_all_widths_and_values(base):
 
 def test_progress_counts_up():
     seen = []
-    jf.run(plan(block=4), progress=lambda done, total: seen.append((done, total)))
+    jf.run(plan(block=4), progress=lambda *said: seen.append(said))
     # At once, and then by blocks, which are aligned to the grid.
-    assert seen == [(0, 10), (4, 10), (5, 10), (9, 10), (10, 10)]
+    assert seen[0] == ("preparing", 0, 10)
+    assert seen[1] == ("compiling and solving all settings", 0, 10)
+    solved = [(done, total) for doing, done, total in seen if doing == "solving"]
+    assert solved == [(4, 10), (5, 10), (9, 10), (10, 10)]
 
 
 # Axes

@@ -33,7 +33,7 @@ def main(store, pipe, wait=0.0, cluster=()):
         block=BLOCK,
     )
 
-    def progress(done, total):
+    def progress(doing, done, total):
         if done:  # the first call comes before compiling
             pipe.send(done)
         time.sleep(wait)
