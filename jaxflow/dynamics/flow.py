@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from .._types import Network, State, Time
 from ..data import Regression
+from ..machine.compiling import jit
 from ..networks.adopt import Where, adopt
 from ..networks.losses import SquaredLoss
 from .formulations import Formulation, choose
@@ -99,7 +100,7 @@ def flow(
     return _jitted(network, data, ts, settings, call)
 
 
-@eqx.filter_jit
+@jit
 def _jitted(network: Network, data: Regression, ts: Any, settings: Any, call: Call) -> Solution:
     return solve(network, data, ts, settings, call)
 

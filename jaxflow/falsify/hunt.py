@@ -20,6 +20,7 @@ from jaxtyping import Array, PRNGKeyArray
 from .._types import Network
 from ..data import Regression
 from ..dynamics import Measure, gradient_flow
+from ..machine.compiling import jit
 from ..machine.files import atomic_write
 from ..machine.keys import Key, as_key
 from .charts import Chart, Free, Size
@@ -149,7 +150,7 @@ def falsify(
 
     # The programs are freed when the call returns: each has about 430 memory maps, and a process
     # may have 65,530.
-    hunts = {size: jax.jit(functools.partial(_hunt, inequality, chart, size)) for size in where}
+    hunts = {size: jit(functools.partial(_hunt, inequality, chart, size)) for size in where}
 
     def spent() -> bool:
         late = time.perf_counter() - start > seconds

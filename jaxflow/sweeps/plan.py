@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.random as jr
@@ -211,7 +212,9 @@ class Sweep:
 
     def settings(self, cell: Cell) -> FlowSettings:
         """The settings of the flow at a point of the grid."""
-        return flow_settings(cell.data.X.dtype, **cell.options)
+        # Nothing is differentiated through a sweep: this adjoint is traced the fastest.
+        adjoint = diffrax.ForwardMode()
+        return flow_settings(cell.data.X.dtype, adjoint=adjoint, **cell.options)
 
     def descends(self, cell: Cell) -> DescentSettings | None:
         """The settings of the descent at a point of the grid; None for the flow."""

@@ -21,6 +21,7 @@ from ..dynamics.integrators.choose_solver import choose_solver, last
 from ..dynamics.integrators.implicit import Implicit
 from ..dynamics.settings import FlowSettings, as_arrays, spread
 from ..dynamics.solution import summary
+from ..machine.compiling import jit
 from ..networks.losses import SquaredLoss
 from .drawing import (
     Drawing,
@@ -106,7 +107,7 @@ def draw(
     return _spread(devices, work, data, (rows, count))
 
 
-@eqx.filter_jit
+@jit
 def _solve(
     workers: Workers,
     data: Regression,

@@ -47,6 +47,24 @@ def test_paths_agree(data, depth, alpha, skip):
         )
 
 
+STARTS = [(3, 0.3, 1e-8), (4, 0.3, 1e-8), (4, 0.03, 1e-9)]
+STARTS += [(5, 0.3, 1e-8), (5, 0.03, 1e-9), (5, 0.01, 1e-8)]
+
+
+@pytest.mark.parametrize(("depth", "gap", "power"), STARTS)
+def test_implicit_steps_from_a_dual_variable_of_zero(depth, gap, power):
+    """The stages have no length of their own to be relative to: that of the iterate counts."""
+    problem = jf.Regression([[1.0, 1 - gap]], [1.0])
+    start = jnp.full(2, power ** (1 / depth))
+    network = jf.DiagonalLinear(start, start, float(depth))
+    found = flow(
+        network, problem, "mirror", until=jf.until.loss_ratio(1e-20), solver="implicit", rtol=1e-11
+    )
+    assert found.result == jf.Result.stopped
+    limit = theory.flow_limit(network.mirror, problem)
+    np.testing.assert_allclose(found.product[:, 0], limit, rtol=1e-8)
+
+
 def test_rows_of_another_scale_are_another_path(data):
     """A wrong field ends at the same limit, but not on the same path: so paths are compared."""
     network = Diagonal(0.1)(KEY, data)

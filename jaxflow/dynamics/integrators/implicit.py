@@ -206,7 +206,9 @@ class Stage:
             G = G - change
             # With the new G at once: its stiff part is what these very weights ask for.
             new = _add(W0, self.c * self.size, self.form.velocity_and_decay(W, G)[0])
-            moved = jnp.maximum(_length(change), _length(_add(new, -1, W)) / scale)
+            # Relative to the weights at the beginning, or, if those are zero, to the new ones.
+            size = jnp.maximum(scale, _length(new))
+            moved = jnp.maximum(_length(change), _length(_add(new, -1, W)) / size)
             rate = moved / last
             left = jnp.where(rate < 1, moved * rate / (1 - rate), jnp.inf)
             around = (n == NEWTON_STEPS - 1) & (moved <= KINK_SHARE * tolerance)
