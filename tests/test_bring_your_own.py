@@ -73,7 +73,6 @@ MEASURES = [
     jf.measures.KernelMovement(),
     jf.measures.Times(),
     jf.measures.MeasuredRate(),
-    jf.measures.Sharpness(),
     jf.measures.at_end("size", lambda network, data: jnp.sum(network(data.X[0]))),
     jf.measures.along("norm", lambda network, data: jnp.sum(network(data.X[1]) ** 2)),
 ]
@@ -98,6 +97,20 @@ def test_sweeps_give_what_single_flows_give_in_memory_and_in_stores(law, tmp_pat
         np.testing.assert_allclose(found.log_excess_end[seed], alone.log_excess1, rtol=1e-6)
         for name in NAMES:
             np.testing.assert_allclose(found[name][seed], alone.measures[name], rtol=1e-6)
+
+
+def by_hand(network):
+    """The parameters in one vector, and the loss with its gradient as a function of them."""
+    parameters, rest = eqx.partition(network, eqx.is_inexact_array)
+    flat, back = jax.flatten_util.ravel_pytree(parameters)
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss_and_slope(p):
+        predictions = jax.vmap(eqx.combine(back(p), rest))(DATA.X)
+        return 0.5 * jnp.sum((predictions.reshape(DATA.Y.shape) - DATA.Y) ** 2)
+
+    return flat, loss_and_slope
 
 
 class Stops(jf.Measure):
@@ -125,50 +138,40 @@ RULES = {
 @pytest.mark.parametrize("law", LAWS)
 def test_sweeps_of_descents_give_what_single_descents_give_and_rules_what_they_should(law):
     plan = jf.Sweep(
-        DATA, law, seeds=2, measures=[*MEASURES[:2], Stops(list(RULES))], descent=DESCENT
+        DATA,
+        law,
+        seeds=2,
+        measures=[*MEASURES[:2], jf.measures.Sharpness(), Stops(list(RULES))],
+        descent=DESCENT,
     )
     found = jf.run(plan)
     (key, _) = plan.cells[0].keys(plan.key, 2)
     network = law(key, DATA)
     alone = jf.gradient_descent(network, DATA, measures=plan.measures, **DESCENT)
-    for name in ("log_excess", "predictions", "stops"):
+    for name in ("log_excess", "predictions", "sharpness", "stops"):
         np.testing.assert_allclose(found[name][0], alone.measures[name], rtol=1e-10)
     ends = []
     for each in (network, alone.network):
-        parameters, rest = eqx.partition(each, eqx.is_inexact_array)
-        value, slope = jax.value_and_grad(
-            lambda p, rest=rest: (
-                0.5
-                * sum(
-                    jnp.sum((eqx.combine(p, rest)(x) - y) ** 2)
-                    for x, y in zip(DATA.X, DATA.Y, strict=True)
-                )
-            )
-        )(parameters)
-        size = np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(slope)))
-        ends.append((value - alone.optimal_loss, size))
+        flat, loss_and_slope = by_hand(each)
+        value, slope = loss_and_slope(flat)
+        ends.append((value - alone.optimal_loss, np.linalg.norm(slope)))
     first, last = ends
     for i, rule in enumerate(RULES.values()):
         np.testing.assert_allclose(alone.measures["stops"][0, i], rule(first, first), atol=1e-12)
         np.testing.assert_allclose(alone.measures["stops"][-1, i], rule(last, first), atol=1e-12)
 
 
-def test_a_flow_is_that_of_scipy():
-    network = adopt(own(jr.key(3), DATA), DATA)
-    parameters, rest = eqx.partition(network, eqx.is_inexact_array)
-    flat, back = jax.flatten_util.ravel_pytree(parameters)
-
-    @jax.jit
-    def slope(p):
-        def loss(p):
-            return 0.5 * jnp.sum((jax.vmap(eqx.combine(back(p), rest))(X) - DATA.Y[:, 0]) ** 2)
-
-        return -jax.grad(loss)(p)
-
-    want = solve_ivp(lambda t, p: slope(p), (0, 0.5), flat, rtol=1e-10, atol=1e-12).y[:, -1]
-    found = jf.gradient_flow(network, DATA, t1=0.5, measures=MEASURES).network
-    got = jax.flatten_util.ravel_pytree(eqx.filter(found, eqx.is_inexact_array))[0]
-    np.testing.assert_allclose(got, want, rtol=1e-6)
+@pytest.mark.parametrize("law", LAWS)
+def test_a_flow_is_that_of_scipy(law):
+    network = adopt(law(jr.key(3), DATA), DATA)
+    flat, loss_and_slope = by_hand(network)
+    solved = solve_ivp(
+        lambda t, p: -loss_and_slope(p)[1], (0, 0.5), flat, method="LSODA", rtol=1e-10, atol=1e-12
+    )
+    found = jf.gradient_flow(network, DATA, measures=MEASURES, **SAVED)
+    np.testing.assert_allclose(by_hand(found.network)[0], solved.y[:, -1], rtol=1e-6, atol=1e-8)
+    loss, _ = loss_and_slope(solved.y[:, -1])
+    np.testing.assert_allclose(found.loss[-1], loss, rtol=1e-7)
 
 
 def test_a_store_is_gone_on_with_and_refuses_another_program(tmp_path):
@@ -177,7 +180,7 @@ def test_a_store_is_gone_on_with_and_refuses_another_program(tmp_path):
             return jnp.sum((prediction - target) ** power)
 
         over = {"act": {"tanh": jnp.tanh, "own": lambda x: x / (1 + x**2)}}
-        return jf.Sweep(DATA, mlp, over=over, seeds=2, t1=0.1, loss=loss)
+        return jf.Sweep(DATA, mlp, over=over, seeds=2, descent=DESCENT, loss=loss)
 
     path = tmp_path / "runs.zarr"
     first = jf.run(plan(2), store=path)
@@ -266,7 +269,8 @@ OTHERS = [
     for measure in vars(jf.measures).values()
     if isinstance(measure, type)
     and issubclass(measure, jf.Measure)
-    and measure not in (jf.Measure, jf.measures.RestartSlack, *map(type, MEASURES))
+    and measure
+    not in (jf.Measure, jf.measures.RestartSlack, jf.measures.Sharpness, *map(type, MEASURES))
 ]
 
 
@@ -300,15 +304,35 @@ def test_bad_plans_get_a_sentence(changes, match, unchecked):
 
 def test_the_loss_is_an_axis_and_draws_do_not_depend_on_it():
     over = {"loss": {"squared": None, "quartic": lambda p, y: jnp.sum((p - y) ** 4)}}
-    plan = jf.Sweep(DATA, mlp, over=over, seeds=2, t1=0.1, measures=MEASURES[1:2])
+    plan = jf.Sweep(DATA, mlp, over=over, seeds=2, descent=DESCENT, measures=MEASURES[1:2])
     keys = [np.asarray(jr.key_data(cell.keys(plan.key, 2))) for cell in plan.cells]
     np.testing.assert_array_equal(*keys)
     found = jf.run(plan)
-    alone = jf.gradient_flow(
-        mlp(plan.cells[1].keys(plan.key, 2)[0], DATA), DATA, t1=0.1, loss=over["loss"]["quartic"]
-    )
+    network = mlp(plan.cells[1].keys(plan.key, 2)[0], DATA)
+    alone = jf.gradient_descent(network, DATA, loss=over["loss"]["quartic"], **DESCENT)
     end = found.log_excess_end.sel(loss="quartic", seed=0)
     np.testing.assert_allclose(end, alone.log_excess1, rtol=1e-6)
+
+
+def test_curvature_is_that_of_the_loss_that_is_trained():
+    def quartic(prediction, target):
+        return jnp.sum((prediction - target) ** 4)
+
+    network = mlp(jr.key(0), DATA)
+    found = jf.gradient_descent(
+        network, DATA, loss=quartic, measures=[jf.measures.Sharpness()], **DESCENT
+    )
+    parameters, rest = eqx.partition(found.network, eqx.is_inexact_array)
+    flat, back = jax.flatten_util.ravel_pytree(parameters)
+
+    def loss(p):
+        return quartic(jax.vmap(eqx.combine(back(p), rest))(DATA.X), DATA.Y)
+
+    want = jax.jit(jax.hessian(loss))(flat)
+    got = jf.theory.hessian(found.network, DATA, loss=quartic)
+    np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-10)
+    top = np.linalg.eigvalsh(want)[-1]
+    np.testing.assert_allclose(found.measures["sharpness"][-1], top, rtol=1e-8)
 
 
 def test_saved_times_are_where_the_flow_is():

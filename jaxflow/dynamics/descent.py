@@ -20,7 +20,7 @@ from .formulations import Parameters
 from .formulations.base import all_finite
 from .measure import Measure, named
 from .messages import bounded
-from .rules import Descent, Rule
+from .rules import Descent, Loss, Rule
 from .settings import SAVES, as_arrays, takes
 from .solution import Record, Solution
 from .status import Call, Result
@@ -55,10 +55,10 @@ class DescentSettings(eqx.Module):
         more = {"nesterov": True} if self.nesterov else {}
         return Descent(self.optimizer(self.rate, momentum=self.momentum, **more))
 
-    def gradient(self, form: Parameters, step: Array) -> Any:
-        """The gradient of the loss of this step's batch, as a function of the parameters."""
+    def batch_loss(self, form: Parameters, step: Array) -> Loss:
+        """The loss of this step's batch."""
         if self.batch is None and self.label_noise is None:
-            return jax.grad(form.excess)
+            return form.loss
         assert self.key is not None
         data, key = form.data, jr.fold_in(self.key, step)
         X, Y = data.X, data.Y
@@ -67,7 +67,7 @@ class DescentSettings(eqx.Module):
             X, Y = X[rows], Y[rows]
         if self.label_noise is not None:
             Y = Y + self.label_noise * jr.normal(jr.fold_in(key, 1), Y.shape, Y.dtype)
-        return jax.grad(lambda parameters: form.batch_loss(parameters, X, Y))
+        return lambda parameters: form.batch_loss(parameters, X, Y)
 
 
 def descent_settings(
@@ -231,7 +231,7 @@ def descend(network: Network, data: Regression, plan: DescentSettings) -> Soluti
 
     def step(carry: _Carry) -> _Carry:
         parameters, state = rule.step(
-            form, carry.parameters, carry.memory, plan.rate, plan.gradient(form, carry.step)
+            form, carry.parameters, carry.memory, plan.rate, plan.batch_loss(form, carry.step)
         )
         t = carry.t + lasts(carry.step)
         view = record.view(parameters)

@@ -2,6 +2,7 @@
 
 import abc
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,8 @@ from ..networks.curvature import (
 )
 from .formulations import Parameters
 
+Loss = Callable[[PyTree[Array]], Array]  # of the parameters
+
 
 class Rule(eqx.Module):
     """A rule makes steps, each of which takes the time `rate`, and may carry a state along."""
@@ -35,11 +38,11 @@ class Rule(eqx.Module):
         parameters: PyTree[Array],
         state: PyTree,
         rate: Float[Array, ""],
-        gradient: Callable[[PyTree[Array]], PyTree[Array]],
+        loss: Loss,
     ) -> tuple[PyTree[Array], PyTree]:
         """The parameters and the state after a step.
 
-        `gradient` is that of the loss of this step's batch; `form.excess` is the whole loss.
+        `loss` is that of this step's batch; `form.excess` is the whole loss.
         """
 
 
@@ -52,9 +55,18 @@ class Descent(Rule):
         return self.transform.init(parameters)
 
     def step(
-        self, form: Parameters, parameters: Any, state: PyTree, rate: Any, gradient: Any
+        self, form: Parameters, parameters: Any, state: PyTree, rate: Any, loss: Loss
     ) -> tuple[PyTree[Array], PyTree]:
-        updates, state = self.transform.update(gradient(parameters), state, parameters)
+        value, gradient = jax.value_and_grad(loss)(parameters)
+        # The names by which Optax's transformations ask for more than the gradient. What takes any
+        # name is a chain, and passes all that it is given to a line search, which refuses others.
+        takes = inspect.signature(self.transform.update).parameters
+        chain = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+        more = {"value": value, "grad": gradient, "value_fn": loss}
+        more = {name: given for name, given in more.items() if chain or name in takes}
+        if "grad_fn" in takes:  # optax.contrib.sam
+            more["grad_fn"] = lambda at, _: jax.grad(loss)(at)
+        updates, state = self.transform.update(gradient, state, parameters, **more)
         return eqx.apply_updates(parameters, updates), state
 
 
@@ -148,7 +160,7 @@ class CentralFlow(Curved):
             raise ValueError(f"substeps must be at least 1, got {self.substeps}.")
 
     def step(
-        self, form: Parameters, parameters: Any, state: PyTree, rate: Any, gradient: Any
+        self, form: Parameters, parameters: Any, state: PyTree, rate: Any, batch: Loss
     ) -> tuple[PyTree[Array], PyTree]:
         loss, flat, unravel = flattened(form, parameters)
         dt = rate / self.substeps
@@ -224,7 +236,7 @@ class ConstrainedTrajectory(Curved):
             raise ValueError("projections must be at least 1, and unstable 1.")
 
     def step(
-        self, form: Parameters, parameters: Any, state: PyTree, rate: Any, gradient: Any
+        self, form: Parameters, parameters: Any, state: PyTree, rate: Any, batch: Loss
     ) -> tuple[PyTree[Array], PyTree]:
         loss, flat, unravel = flattened(form, parameters)
         start = flat - rate * jax.grad(loss)(flat)
@@ -278,7 +290,7 @@ class PredictedDynamics(ConstrainedTrajectory):
         return self.project(loss, flat, memory, rate)
 
     def step(
-        self, form: Parameters, parameters: Any, state: PyTree, rate: Any, gradient: Any
+        self, form: Parameters, parameters: Any, state: PyTree, rate: Any, batch: Loss
     ) -> tuple[PyTree[Array], PyTree]:
         loss, flat, unravel = flattened(form, parameters)
         at, memory = state

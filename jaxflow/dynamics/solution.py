@@ -11,9 +11,8 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from .._types import Network, State, Time
 from ..networks.base import WrongNetwork
-from ..networks.losses import SquaredLoss
 from .formulations import Formulation
-from .formulations.base import all_finite, has_product
+from .formulations.base import all_finite, has_product, optimal_loss
 from .measure import Measure
 from .status import Call, Result, explained, failed
 from .view import View
@@ -113,7 +112,7 @@ class Record:
 
     def view(self, state: State) -> View:
         """The trajectory at one moment."""
-        return View(self.form, state, self.network)
+        return View(self.form, state, self.network, self.loss)
 
     def read(self, t: Time, state: State) -> tuple[Array, list[PyTree]]:
         """What is saved of one moment: `log(L - L*)`, and what each measure wants."""
@@ -196,10 +195,3 @@ def summary(solution: Solution) -> dict[str, Array]:
         "implicit": solution.stats["implicit"].astype(jnp.int8),
         **solution.measures,
     }
-
-
-def optimal_loss(loss: Any, form: Formulation) -> Float[Array, ""]:
-    """What the excess loss is counted from: L*, in the loss's own units."""
-    if isinstance(loss, SquaredLoss):
-        return loss(getattr(form, "goal", form.data.best_fit), form.data.Y)
-    return jnp.asarray(getattr(loss, "optimum", 0), form.data.X.dtype)

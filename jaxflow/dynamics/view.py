@@ -13,12 +13,13 @@ from .formulations import Formulation
 class View(eqx.Module):
     """One moment of a trajectory. Every quantity is computed when it is asked for.
 
-    **Attributes:** the `formulation`, and the `state` in its coordinates.
+    **Attributes:** the `formulation`, the `state` in its coordinates, and the `loss`.
     """
 
     formulation: Formulation
     state: Any
     first: Any  # the network at time 0, with its mask
+    loss: Any
 
     @property
     def data(self) -> Regression:

@@ -25,14 +25,14 @@ class KernelMovement(Measure):
 
 
 class Sharpness(Measure):
-    """The largest eigenvalue of the Hessian of the squared loss, at every saved time."""
+    """The largest eigenvalue of the Hessian of the loss, at every saved time."""
 
     name: ClassVar[str] = "sharpness"
     dims: ClassVar[tuple[str, ...]] = ("time",)
     rotation_free: ClassVar[bool] = True
 
     def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
-        return sharpness(view.trained, view.data)
+        return sharpness(view.trained, view.data, loss=view.loss)
 
 
 class SingularValues(Measure):

@@ -15,6 +15,7 @@ from ...data import Regression
 from ...networks import span_factors, trainable
 from ...networks.adopt import bare
 from ...networks.base import WrongNetwork
+from ...networks.losses import SquaredLoss
 
 
 class Formulation(eqx.Module):
@@ -145,3 +146,10 @@ def all_finite(tree: PyTree[Array]) -> Bool[Array, ""]:
 def like(tree: PyTree[Array], value: Array) -> PyTree[Array]:
     """The structure of `tree` with every leaf replaced by `value`."""
     return jax.tree.map(lambda _: value, tree)
+
+
+def optimal_loss(loss: Any, form: Formulation) -> Float[Array, ""]:
+    """What the excess loss is counted from: L*, in the loss's own units."""
+    if isinstance(loss, SquaredLoss):
+        return loss(getattr(form, "goal", form.data.best_fit), form.data.Y)
+    return jnp.asarray(getattr(loss, "optimum", 0), form.data.X.dtype)

@@ -12,7 +12,7 @@ from ...data import Regression
 from ...networks import best_fit, tangent_kernel
 from ...networks.base import predictions
 from ...networks.losses import SquaredLoss
-from .base import Formulation, formulations, like, norm, split
+from .base import Formulation, formulations, like, norm, optimal_loss, split
 from .log_loss import LogLossParameters
 from .residual import LogResidual, ResidualFormulation, ResidualState, TangentKernel
 
@@ -176,6 +176,10 @@ class Parameters(Formulation):
         """`L - L*`; its gradient is that of the loss."""
         loss = self.objective(_predict(parameters, self.frozen, self.data), self.goal)
         return loss - jnp.asarray(getattr(self.objective, "optimum", 0), loss.dtype)
+
+    def loss(self, parameters: PyTree[Array]) -> Float[Array, ""]:
+        """L, with the gradient of `L - L*`: close to a minimum that one has more digits."""
+        return self.excess(parameters) + optimal_loss(self.objective, self)
 
     def batch_loss(
         self, parameters: PyTree[Array], X: Float[Array, "batch D"], Y: Float[Array, "batch m"]

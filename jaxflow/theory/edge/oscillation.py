@@ -27,19 +27,24 @@ class Oscillation(eqx.Module):
 
 
 def oscillation(
-    network: Network, data: Regression, learning_rate: Any, *, within: float = 1e-3
+    network: Network,
+    data: Regression,
+    learning_rate: Any,
+    *,
+    loss: Any = None,
+    within: float = 1e-3,
 ) -> Oscillation:
     r"""`sigma^2 = 2 max(0, <-grad L, grad S>) / ||grad S||^2` at the edge of stability.
 
     S is the sharpness. A network with `S >= (1 - within) 2 / eta` counts as at the edge; below it
     sigma^2 is 0.
 
-    **Arguments:** a `network` of the central flow, the `data`, the `learning_rate` eta, and the
-    relative tolerance `within`.
+    **Arguments:** a `network` of the central flow, the `data`, the `learning_rate` eta, the `loss`,
+    as in `gradient_flow`, and the relative tolerance `within`.
 
     **Source:** Cohen, Damian, Talwalkar, Kolter, Lee (ICLR 2025), section 3.
     """
-    found = slopes(network, data)
+    found = slopes(network, data, loss=loss)
     gradient, slope = found.gradient, found.slope
     size = slope @ slope
     variance = 2 * jax.nn.relu(-(gradient @ slope)) / jnp.where(size > 0, size, 1)
@@ -68,12 +73,14 @@ class SelfStabilization(eqx.Module):
     vector: Float[Array, " P"]
 
 
-def self_stabilization(network: Network, data: Regression, learning_rate: Any) -> SelfStabilization:
-    """The constants of the reduced map (`reduced_step`) at a network.
+def self_stabilization(
+    network: Network, data: Regression, learning_rate: Any, *, loss: Any = None
+) -> SelfStabilization:
+    """The constants of the reduced map (`reduced_step`) at a network, under a `loss`.
 
     **Source:** Damian, Nichani, Lee (ICLR 2023), section 4.
     """
-    found = slopes(network, data)
+    found = slopes(network, data, loss=loss)
     u, slope = found.vector, found.slope
     across = slope - u * (u @ slope)
     alpha, beta = -(found.gradient @ slope), across @ across
