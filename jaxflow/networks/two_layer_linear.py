@@ -6,6 +6,7 @@ from jaxtyping import Array, Float, PyTree
 
 from .._types import Network
 from ..data import Regression
+from ..data.regression import problem
 from .base import WrongNetwork
 
 
@@ -67,6 +68,7 @@ def span_factors(
 
 def fits(network: Network, data: Regression) -> None:
     """Raise `ValueError` unless this is a two-layer linear network of the sizes of the data."""
+    problem(data)
     if not isinstance(network, TwoLayerLinear):
         raise WrongNetwork("a two-layer linear network", network)
     D, m = network.U.shape[-2], network.V.shape[-2]
