@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
+from ..machine.arguments import integer, shown
+from ..machine.user_files import sentence
 from ..networks.curvature import (
     leading_eigenpairs,
     product,
@@ -54,7 +56,14 @@ class Descent(Rule):
     def step(
         self, form: Parameters, parameters: Any, state: PyTree, rate: Any, gradient: Any
     ) -> tuple[PyTree[Array], PyTree]:
-        updates, state = self.transform.update(gradient(parameters), state, parameters)
+        slope = gradient(parameters)
+        try:
+            updates, state = self.transform.update(slope, state, parameters)
+        except TypeError as error:  # it asks for more, as that of L-BFGS does
+            raise ValueError(
+                "The optimizer makes no step: give one whose update takes the gradient, the state "
+                f"and the parameters, such as optax.sgd. {sentence(error)}"
+            ) from error
         return eqx.apply_updates(parameters, updates), state
 
 
@@ -77,8 +86,8 @@ class Curved(Rule):
     iterations: int = eqx.field(default=3, static=True)
 
     def __check_init__(self):
-        if self.unstable < 1 or self.iterations < 1:
-            raise ValueError("unstable and iterations must be at least 1.")
+        integer("unstable", self.unstable)
+        integer("iterations", self.iterations)
 
     def start(self, form: Parameters, parameters: PyTree[Array], rate: Any) -> PyTree:
         loss, flat, _ = flattened(form, parameters)
@@ -144,8 +153,7 @@ class CentralFlow(Curved):
     substeps: int = eqx.field(default=1, static=True)
 
     def __check_init__(self):
-        if self.substeps < 1:
-            raise ValueError(f"substeps must be at least 1, got {self.substeps}.")
+        integer("substeps", self.substeps)
 
     def step(
         self, form: Parameters, parameters: Any, state: PyTree, rate: Any, gradient: Any
@@ -220,8 +228,9 @@ class ConstrainedTrajectory(Curved):
     projections: int = eqx.field(default=3, static=True)
 
     def __check_init__(self):
-        if self.projections < 1 or self.unstable != 1:
-            raise ValueError("projections must be at least 1, and unstable 1.")
+        integer("projections", self.projections)
+        if self.unstable != 1:
+            raise ValueError(f"unstable must be 1 here, got {shown(self.unstable)}.")
 
     def step(
         self, form: Parameters, parameters: Any, state: PyTree, rate: Any, gradient: Any

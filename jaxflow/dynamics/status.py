@@ -13,7 +13,7 @@ class Result(enum.IntEnum):
     max_steps_reached = 2, "The maximum number of steps was reached before the end."
     not_finite = 3, "The trajectory stopped being finite, or needed steps below rounding."
     not_stopped = 4, "The end was reached before the stopping rule was met."
-    diverged = 5, "Descent diverged: the weights stopped being finite."
+    diverged = 5, "Descent diverged: the weights or the loss stopped being finite."
 
     message: str
 

@@ -195,7 +195,8 @@ class Parameters(Formulation):
 
     def log_excess(self, state: PyTree[Array]) -> Float[Array, ""]:
         excess = self.excess(state)
-        return jnp.where(excess > 0, jnp.log(jnp.where(excess > 0, excess, 1)), -jnp.inf)
+        met = excess <= 0  # by rounding; NaN stays NaN
+        return jnp.where(met, -jnp.inf, jnp.log(jnp.where(met, 1, excess)))
 
     def lift(self, state: PyTree[Array], network: Any) -> Any:
         return eqx.combine(state, self.frozen)
