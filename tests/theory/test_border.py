@@ -1,0 +1,47 @@
+"""What the functions of `jaxflow.theory` say of arguments that they cannot take."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxflow as jf
+
+DATA = jf.Regression(np.eye(4)[:3], np.ones(3))
+NETWORK = jf.TwoLayerLinear(jnp.ones((4, 2)), jnp.ones((1, 2)))
+LINEAR = eqx.nn.Linear(4, 1, key=jax.random.key(0))
+
+REFUSED = {
+    "no data": ("imbalance", (NETWORK, 3), r"data must be a jf.Regression\(X, Y\), got 3"),
+    "another network": (
+        "imbalance",
+        (LINEAR, DATA),
+        "imbalance needs a two-layer linear network, ",
+    ),
+    "no network": ("sharpness", (3, DATA), r"called as network\(x\)"),
+    "no shallow one": ("roughness", (LINEAR,), r"roughness needs a ShallowNetwork, got Linear\."),
+    "no law": ("zeta", (LINEAR, 0.0), r"zeta needs a Shallow, got Linear\."),
+    "text": ("saxe", (1.0, "x", 0.1), r"s must hold real numbers, got 'x'\."),
+    "no matrix": ("braun", (1.0, np.eye(3), np.eye(3), 1.0), r"W1 must have shape \(h, n\), got"),
+    "sizes": ("braun", (np.eye(3), np.eye(2), np.eye(3), 1.0), r"W2 .*\(m, h\) with h = 3, got"),
+    "no integer": ("hessian_eigenpairs", (LINEAR, DATA, 1.5), "k must be a plain integer, got 1.5"),
+    "no flag": (
+        "rate_bound",
+        (NETWORK, DATA),
+        "margin must be True or False, got 3",
+        {"margin": 3},
+    ),
+}
+
+
+@pytest.mark.parametrize("given", REFUSED.values(), ids=REFUSED)
+def test_what_theory_cannot_take_gets_a_sentence(given, unchecked):
+    name, args, match, *more = given
+    with pytest.raises(ValueError, match=match):
+        getattr(jf.theory, name)(*args, **(more[0] if more else {}))
+
+
+def test_arguments_that_are_missing_are_named(unchecked):
+    with pytest.raises(TypeError, match="saxe: missing a required argument: 'a0'"):
+        jf.theory.saxe(1.0, 2.0)
