@@ -20,6 +20,7 @@ from jaxtyping import Array, PRNGKeyArray
 from .._types import Network
 from ..data import Regression
 from ..dynamics import Measure, gradient_flow
+from ..machine.arguments import instance, integer, positive
 from ..machine.files import atomic_write
 from ..machine.keys import Key, as_key
 from .charts import Chart, Free, Size
@@ -122,6 +123,10 @@ def falsify(
     if not jax.config.read("jax_enable_x64"):
         raise ValueError("falsify needs double precision: set jax_enable_x64 first.")
     chart = Free() if chart is None else chart
+    instance("inequality", inequality, Inequality, "a jf.Inequality")
+    instance("chart", chart, Chart, "one of jf.charts, such as jf.charts.Free()")
+    positive("seconds", seconds)
+    evaluations = None if evaluations is None else integer("evaluations", evaluations)
     where = list(chart.sizes() if sizes is None else sizes)
     if not where:
         raise ValueError("There are no sizes to search.")

@@ -11,6 +11,7 @@ from .._types import Network
 from ..data import Regression
 from ..dynamics.measure import Measure
 from ..dynamics.view import View
+from ..machine.arguments import flag, function, shown
 
 Function = Callable[[Network, Regression], Any]
 
@@ -53,7 +54,7 @@ def along(
 
     **Returns:** a `Measure`, for `gradient_flow`, `gradient_descent` and `Sweep`.
     """
-    return Along(f=f, name=name, dims=("time", *dims), rotation_free=rotation_free)
+    return _of(Along, name, f, dims, rotation_free, ("time",))
 
 
 def at_end(
@@ -63,4 +64,15 @@ def at_end(
 
     jf.measures.at_end("norm", lambda network, data: jnp.linalg.norm(network.V))
     """
-    return AtEnd(f=f, name=name, dims=tuple(dims), rotation_free=rotation_free)
+    return _of(AtEnd, name, f, dims, rotation_free)
+
+
+def _of(kind: Any, name: Any, f: Any, dims: Any, free: Any, first: tuple[str, ...] = ()) -> Measure:
+    texts = [name, *dims] if isinstance(dims, list | tuple) else [None]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(
+            f"name must be a text, and dims a list of texts, got {shown(name)} and {shown(dims)}."
+        )
+    function("f", f, "f(network, data)")
+    free = flag("rotation_free", free)
+    return kind(f=f, name=name, dims=(*first, *dims), rotation_free=free)

@@ -15,6 +15,7 @@ import xarray as xr
 from filelock import BaseFileLock
 
 from ..dynamics.status import retryable
+from ..machine.arguments import function, instance, integer
 from ..machine.cores import devices
 from ..machine.stopwatch import Stopwatch
 from ..machine.versions import environment
@@ -81,8 +82,13 @@ def run(
     **Raises:** `ValueError`, before any work, if `store` is something else or the store of another
     plan, or if the result would be too large.
     """
+    instance("sweep", sweep, Sweep, "a jf.Sweep")
+    instance("store", store, str | os.PathLike | None, "a path")
+    instance("version", version, str | None, "a text")
+    if progress is not None:
+        function("progress", progress, "progress(done, total)")
     with Stopwatch() as watch:
-        engine = Engine(sweep, max_bytes)
+        engine = Engine(sweep, integer("max_bytes", max_bytes))
         if store is None:
             arrays = engine.in_memory(progress)
             dataset = label(sweep, arrays, engine.known)
