@@ -304,6 +304,7 @@ GIVEN = [
     ({"until": 1e-3}, r"until must be a stopping rule, .*got 0\.001"),
     ({"measures": jf.measures.Times()}, r"takes a list of measures, .*got Times\(\)"),
     ({"measures": [jf.measures.Times]}, "takes a list of measures, .*got Times"),
+    ({"measures": [jf.measures.at_end("f", lambda n, d: "x")]}, "'f' takes an f.*an array. TypeE"),
     ({"where": 3}, "where= must select parts"),
     ({"where": lambda network: network.nothing}, "where= must select parts.*AttributeError"),
 ]
@@ -318,6 +319,13 @@ def test_arguments_of_the_wrong_kind_get_a_sentence(changes, match, unchecked):
         jf.gradient_descent(mlp(jr.key(0), DATA), **given, **DESCENT)
     with pytest.raises(ValueError, match=match):
         jf.run(jf.Sweep(init=mlp, **given, seeds=1, t1=0.1))
+
+
+def test_margins_are_of_a_single_output(unchecked):
+    two = jf.Regression(X, np.ones((5, 2)))
+    linear = eqx.nn.Linear(4, 2, key=jr.key(0))
+    with pytest.raises(ValueError, match="Margins are of a single output, got 2"):
+        jf.gradient_flow(linear, two, t1=0.1, loss=jf.LogisticLoss())
 
 
 def test_a_network_computes_in_the_precision_of_the_data(unchecked):
@@ -361,3 +369,16 @@ def test_a_loss_that_is_not_a_number_is_no_good_end():
     until = jf.until.excess(1e-3)
     found = jf.gradient_flow(mlp(jr.key(0), DATA), DATA, t1=0.1, loss=loss, until=until)
     assert found.result == jf.Result.not_finite
+    with pytest.raises(RuntimeError, match="must be a number, and not fall below its attribute"):
+        found.check()
+
+
+def test_a_loss_below_its_least_value_is_no_good_end():
+    def loss(prediction, target):
+        return jnp.sum((prediction - target) ** 2) - 100.0
+
+    network, until = mlp(jr.key(0), DATA), jf.until.excess(1e-3)
+    found = jf.gradient_flow(network, DATA, t1=0.1, loss=loss, until=until)
+    assert found.result == jf.Result.not_finite
+    found = jf.gradient_descent(network, DATA, **DESCENT | {"steps": 1}, loss=loss, until=until)
+    assert found.result == jf.Result.diverged

@@ -18,7 +18,7 @@ from ..machine.arguments import flag, instance, integer, number, positive, shown
 from ..machine.keys import as_key
 from ..machine.user_files import sentence
 from ..networks.adopt import Where, adopt
-from ..networks.losses import usable
+from ..networks.losses import SquaredLoss, usable
 from .formulations import Parameters
 from .formulations.base import all_finite
 from .measure import Measure, named
@@ -121,7 +121,7 @@ def descent_settings(
     if label_noise is not None:
         label_noise = jnp.asarray(positive("label_noise", label_noise), dtype)
     if getattr(saves, "ndim", 1) and isinstance(saves, Sequence | np.ndarray | jax.Array):
-        at = [integer("A step of saves", step, 0) for step in saves]
+        at: Any = [integer("A step of saves", step, 0) for step in saves]
         if not at or np.any(np.diff(at) <= 0) or at[-1] > steps:
             raise ValueError(f"saves must be increasing steps in 0 ... {steps}.")
     else:
@@ -130,7 +130,7 @@ def descent_settings(
         batch = integer("batch", batch)
         if batch > data.samples:
             raise ValueError(f"batch must lie in 1 ... {data.samples} samples, got {batch}.")
-    settings = DescentSettings(
+    return DescentSettings(
         optimizer=optimizer,
         rate=rate,
         momentum=momentum,
@@ -140,16 +140,14 @@ def descent_settings(
         saves=jnp.asarray(at, int),
         until=as_arrays(known_rule(until), dtype),
         measures=as_arrays(named(measures), dtype),
-        loss=usable(loss, data),
+        loss=SquaredLoss() if loss is None else loss,
         nesterov=nesterov,
         batch=None if batch == data.samples else batch,
         midpoints=flag("midpoints", midpoints),
     )
-    _makes_steps(settings)
-    return settings
 
 
-def _makes_steps(settings: DescentSettings) -> None:
+def makes_steps(settings: DescentSettings) -> None:
     """`ValueError` unless the optimizer and the schedule can be called as a descent calls them."""
     try:
         rule = settings.rule()
@@ -220,7 +218,9 @@ def gradient_descent(
     **Raises:** `ValueError` for rates, step counts or shapes that cannot be used.
     """
     settings["key"] = as_key(0 if settings.get("key") is None else settings["key"])
+    settings["loss"] = usable(settings.get("loss"), problem(data))
     plan = descent_settings(data, optimizer=optimizer, **settings)
+    makes_steps(plan)
     return descend(adopt(network, data, where), data, plan)
 
 
@@ -282,7 +282,12 @@ def descend(network: Network, data: Regression, plan: DescentSettings) -> Soluti
         saved,
         carry.t,
         carry.parameters,
-        call=Call("gradient_descent", "steps", bounded=bounded(until, network)),
+        call=Call(
+            "gradient_descent",
+            "steps",
+            squared=isinstance(plan.loss, SquaredLoss),
+            bounded=bounded(until, network),
+        ),
         status=jnp.where(carry.met, Result.stopped, good),
         steps=carry.step,
         accepted=carry.step,

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from .._types import Network
 from ..data import Regression
+from ..machine.arguments import numbers
 from ..networks.adopt import adopt
 from ..networks.losses import ExponentialLoss, MarginLoss
 from .flow import flow
@@ -140,6 +141,8 @@ def log_loss_flow(
             "'auto', 'parameters', or 'mirror' for a DiagonalLinear."
         ) from None
     dtype = data.X.dtype
+    if 0 in (numbers("s", s) or ()):
+        raise ValueError("s is empty: give at least one value.")
     values = jnp.atleast_1d(jnp.asarray(s, dtype))
     if not traced((network, data, values)):
         plain, first = np.asarray(values), float(form.begin(form.start(network)))

@@ -55,6 +55,8 @@ class MarginLoss(eqx.Module):
     def __call__(
         self, prediction: Float[Array, "n 1"], target: Float[Array, "n 1"]
     ) -> Float[Array, ""]:
+        if prediction.shape[-1] != 1:
+            raise ValueError(f"Margins are of a single output, got {prediction.shape[-1]}.")
         return jnp.sum(jnp.exp(self.log_terms((prediction * target)[:, 0])))
 
 

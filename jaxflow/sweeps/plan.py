@@ -17,7 +17,7 @@ from jaxtyping import PRNGKeyArray
 
 from ..data import Regression
 from ..data.regression import problem
-from ..dynamics.descent import DescentSettings, descent_settings
+from ..dynamics.descent import DescentSettings, descent_settings, makes_steps
 from ..dynamics.measure import Measure, named
 from ..dynamics.settings import (
     FlowSettings,
@@ -171,10 +171,15 @@ class Sweep:
         self.options["measures"] = named(self.options["measures"])
         self.chunk, self.block, self.compress = chunk, block, flag("compress", compress)
         self.cells = list(self._cells())
+        tried: set[Any] = set()
         for cell in self.cells:  # errors now, not in the middle of the night
-            usable(cell.options["loss"], cell.data)
+            if (id(cell.options["loss"]), id(cell.data)) not in tried:
+                usable(cell.options["loss"], cell.data)
+                tried.add((id(cell.options["loss"]), id(cell.data)))
             self.settings(cell)
-            self.descends(cell)
+            steps = self.descends(cell)
+            if steps is not None:
+                makes_steps(steps)
             if not callable(self.ts):
                 times(self.ts, t1, cell.data.X.dtype)
 
@@ -284,7 +289,8 @@ class Sweep:
                     options = {**options, name: value}
                 else:
                     law = vary(law, name, value, takes)
-            self._drawable(law, problem(data), arguments)
+            data = problem(data)
+            self._drawable(law, data, arguments)
             index = tuple(i for i, _ in point)
             labels = {n: self.labels[n][i] for n, i in zip(names, index, strict=True)}
             yield Cell(index, labels, law, arguments, data, options, descent)
