@@ -28,6 +28,9 @@ def axis(name: str, given: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     else:
         values = tuple(map(_plain, given))
         labels = [value if is_plain(value) else text(value) for value in values]
+    if name == "width":  # 64 and 64.0 draw the same networks
+        values = tuple(int(v) if isinstance(v, float) and v.is_integer() else v for v in values)
+        labels = [int(v) if isinstance(v, float) and v.is_integer() else v for v in labels]
     if not values:
         raise ValueError(f"The axis {name!r} has no values.")
     counts: collections.Counter[str] = collections.Counter()
