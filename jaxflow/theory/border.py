@@ -7,6 +7,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import AbstractArray
 
@@ -25,18 +26,21 @@ def asked(theory: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(theory)
     def checked(*args: Any, **kwargs: Any) -> Any:
         try:
-            given = signature.bind(*args, **kwargs).arguments
+            bound = signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{theory.__name__}: {error}.") from None
         sizes: dict[str, int] = {}
         try:
-            for name, value in given.items():
+            for name, value in bound.arguments.items():
                 _check(name, value, kinds[name], sizes)
-            return theory(*args, **kwargs)
+                if isinstance(value, list):
+                    bound.arguments[name] = np.asarray(value)
+            return theory(*bound.args, **bound.kwargs)
         except WrongNetwork as error:
             error.args = (f"{theory.__name__} {error.said}",)
             raise
         except Exception:
+            given = bound.arguments
             if {"network", "data"} <= set(given):
                 adopt(given["network"], given["data"])  # which says it, if they are the reason
             raise

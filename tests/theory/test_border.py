@@ -45,3 +45,27 @@ def test_what_theory_cannot_take_gets_a_sentence(given, unchecked):
 def test_arguments_that_are_missing_are_named(unchecked):
     with pytest.raises(TypeError, match="saxe: missing a required argument: 'a0'"):
         jf.theory.saxe(1.0, 2.0)
+
+
+def test_a_list_is_taken_for_an_array(unchecked):
+    x, y = [0.5, 1.0], [0.1, 0.2]
+    assert np.array_equal(
+        jf.theory.reduced_energy(x, y, 1.0, 2.0),
+        jf.theory.reduced_energy(np.array(x), np.array(y), 1.0, 2.0),
+    )
+    with pytest.raises(ValueError, match="x0 must be positive and finite, got 0"):
+        jf.theory.spike_height(0.0, 1.0, 1.0)
+    with pytest.raises(ValueError, match=r"scale must be a pair \(su, sv\), got 0\.5"):
+        jf.theory.bias_law(DATA, 100, scale=0.5)
+
+
+def test_no_step_is_short_enough_for_a_kernel_that_vanishes():
+    zero = jf.TwoLayerLinear(jnp.zeros((4, 2)), jnp.zeros((1, 2)))
+    assert jf.theory.kernel_range(zero, DATA).least == 0
+    assert jf.theory.descent_bound(zero, DATA, 0.1).largest_rate == 0
+
+
+def test_a_kernel_of_less_rank_than_samples_is_said_to_be_singular():
+    line = jf.Regression([[-1.0], [0.0], [1.0]], [1.0, 0.0, 1.0])
+    with pytest.raises(ValueError, match=r"The kernel is singular on these samples.*ridge > 0\."):
+        jf.theory.interpolant(lambda x, z: x @ z.T, line)

@@ -236,7 +236,8 @@ def bias_law(
     >>> [f"{float(jf.theory.bias_law(data, width)):.2e}" for width in (10**4, 10**6)]
     ['1.82e-02', '1.82e-03']
     """
-    law = Gaussian(_known(alpha), scale=scale and tuple(_known(size) for size in scale))
+    pair = tuple(map(_known, scale)) if isinstance(scale, tuple | list) else scale
+    law = Gaussian(_known(alpha), scale=pair)
     _check_width(width)
     dtype, m, r = data.X.dtype, data.outputs, data.rank
     h = real(width, dtype)

@@ -86,7 +86,7 @@ def self_stabilization(
         alpha,
         beta,
         jnp.sqrt(2 * rising / jnp.where(beta > 0, beta, 1)),
-        learning_rate * jnp.sqrt(rising),
+        jnp.multiply(learning_rate, jnp.sqrt(rising)),
         u,
     )
 
