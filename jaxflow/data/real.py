@@ -108,8 +108,8 @@ def load(
     instance("targets", targets, str | int | Sequence | None, "names or numbers of columns")
     instance("header", header, bool | None, "True or False")
     texts = {"x": x, "y": y, "separator": separator, "decimal": decimal, "encoding": encoding}
-    for name, value in texts.items():
-        instance(name, value, str | None, "a text")
+    for name, text in texts.items():
+        instance(name, text, str | None, "a text")
     name = os.fspath(source)
     suffix = Path(name).suffix.lower()
     if targets is not None and suffix not in SUFFIXES:

@@ -12,6 +12,7 @@ from ..data import Regression
 from ..dynamics.measure import Measure
 from ..dynamics.view import View
 from ..machine.arguments import flag, function, shown
+from ..machine.user_files import sentence
 
 Function = Callable[[Network, Regression], Any]
 
@@ -22,19 +23,31 @@ class _OfFunction(Measure):
     dims: tuple[str, ...] = eqx.field(static=True)  # type: ignore[misc]
     rotation_free: bool = eqx.field(static=True)  # type: ignore[misc]
 
+    def value(self, view: View) -> Array:
+        """The value of the function at one moment."""
+        try:
+            return jnp.asarray(self.f(view.network, view.data))
+        except ValueError:
+            raise
+        except Exception as error:
+            raise ValueError(
+                f"The measure {self.name!r} takes an f(network, data) that returns an array. "
+                f"{sentence(error)}"
+            ) from error
+
 
 class Along(_OfFunction):
     """The value of a function at every saved time."""
 
     def update(self, t: Any, view: View, fixed: PyTree) -> Array:
-        return jnp.asarray(self.f(view.network, view.data))
+        return self.value(view)
 
 
 class AtEnd(_OfFunction):
     """The value of a function at the end."""
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
-        return jnp.asarray(self.f(last.network, last.data))
+        return self.value(last)
 
 
 def along(

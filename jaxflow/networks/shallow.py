@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ..data import Regression
+from ..machine.arguments import function, numbers
 from .activations import ReLU
 from .attainable import attainable
 from .base import best_fit
@@ -50,6 +51,11 @@ class ShallowNetwork(eqx.Module):
         activation: Callable[[Array], Array] | None = None,
         output_only: bool = False,
     ):
+        for name, value in (("W", W), ("b", b), ("V", V), ("c", c), ("scale", scale)):
+            if value is not None or name != "c":
+                numbers(name, value)
+        if activation is not None:
+            function("activation", activation, "activation(z), entry by entry")
         self.W, self.b, self.V, self.c = W, b, V, c
         dtype = jnp.result_type(W)
         self.scale = jnp.broadcast_to(jnp.asarray(scale, dtype), jnp.shape(b))

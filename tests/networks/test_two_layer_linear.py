@@ -88,3 +88,20 @@ def test_batches_of_networks():
     assert batch.U.shape == (5, 3, 4)
     assert batch.width == 4
     assert_allclose(jax.vmap(lambda net: net.product)(batch), draw @ V.T, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "args", "match"),
+    [
+        (jf.TwoLayerLinear, ("x", np.ones((1, 3))), "U must hold real numbers, got 'x'"),
+        (jf.TwoLayerLinear, (np.ones(3), np.ones((1, 3))), r"needs U of shape \(D, h\)"),
+        (jf.DeepLinear, (["x"], np.ones((1, 3, 3)), np.ones((1, 3))), "first must hold real"),
+        (jf.DeepLinear.of, (sum,), "layers must be a list of matrices, got sum"),
+        (jf.DeepLinear.of, ([1.0, 2.0],), "Layers must chain"),
+        (jf.DiagonalLinear, ("x", [1.0]), "u must hold real numbers, got 'x'"),
+        (jf.ShallowNetwork, (np.ones((3, 1)), "x", np.ones((1, 3))), "b must hold real numbers"),
+    ],
+)
+def test_networks_are_made_of_arrays(make, args, match, unchecked):
+    with pytest.raises(ValueError, match=match):
+        make(*args)

@@ -412,3 +412,9 @@ def test_figures_say_what_they_need(dataset, tmp_path, unchecked):
         jf.plotting.trajectory(3)
     with pytest.raises(ValueError, match="figure must be a figure of matplotlib, got 3"):
         jf.plotting.save_figure(3, tmp_path / "a.png")
+    with pytest.raises(ValueError, match="verdict must be a verdict, as jf.verify returns it"):
+        verdict_figure(3)
+    with pytest.raises(ValueError, match="verdicts must be a list of verdicts, got 3"):
+        jf.plotting.write_report(tmp_path / "a.html", [3], {})
+    with pytest.raises(ValueError, match="record must say what was run: it lacks backend, cpus"):
+        jf.plotting.write_report(tmp_path / "a.html", [], {})
