@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from .._types import Network
 from ..data import Regression
-from ..machine.arguments import numbers
+from ..machine.arguments import instance, numbers
 from ..networks.adopt import adopt
 from ..networks.losses import ExponentialLoss, MarginLoss
 from .flow import flow
@@ -132,6 +132,7 @@ def log_loss_flow(
     """
     loss = ExponentialLoss() if loss is None else loss
     network = adopt(network, data)
+    instance("formulation", formulation, str, "a name, such as 'auto'")
     known = {"auto": "log_loss", "mirror": "log_loss_mirror", "parameters": "log_loss_parameters"}
     try:
         form: Any = choose(known.get(formulation, "none"), network, data, loss)

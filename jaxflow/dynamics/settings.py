@@ -82,6 +82,7 @@ def flow_settings(
     adjoint: diffrax.AbstractAdjoint | None = None,
 ) -> FlowSettings:
     """The settings of `gradient_flow`, checked and with their defaults filled in."""
+    instance("formulation", formulation, str, "a name, such as 'auto'")
     what = "Diffrax's, such as diffrax.DirectAdjoint()"
     instance("adjoint", adjoint, diffrax.AbstractAdjoint | None, what)
     return FlowSettings(

@@ -127,7 +127,10 @@ def falsify(
     instance("chart", chart, Chart, "one of jf.charts, such as jf.charts.Free()")
     positive("seconds", seconds)
     evaluations = None if evaluations is None else integer("evaluations", evaluations)
-    where = list(chart.sizes() if sizes is None else sizes)
+    what = "a list of jf.charts.Size"
+    where = list(instance("sizes", chart.sizes() if sizes is None else sizes, Sequence, what))
+    for size in where:
+        instance("sizes", size, Size, what)
     if not where:
         raise ValueError("There are no sizes to search.")
     key = as_key(0 if key is None else key)

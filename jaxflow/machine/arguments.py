@@ -64,6 +64,14 @@ def numbers(name: str, value: Any) -> tuple[int, ...] | None:
     return np.shape(array)
 
 
+def array(name: str, value: Any) -> Any:
+    """An array, of a list or a table too; `ValueError` for what holds no real numbers."""
+    numbers(name, value)
+    if hasattr(value, "to_numpy"):
+        value = value.to_numpy()
+    return jnp.asarray(value) if isinstance(value, list | tuple | int | float) else value
+
+
 def instance(name: str, value: Any, kind: Any, what: str) -> Any:
     """The value; `ValueError` unless it is of a class."""
     if not isinstance(value, kind):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ..data import Regression
-from ..machine.arguments import instance, numbers
+from ..machine.arguments import array, instance, numbers
 from .base import best_fit, rotate
 
 
@@ -36,10 +36,9 @@ class DeepLinear(eqx.Module):
     scale: Float[Array, ""]
 
     def __init__(self, first: Any, hidden: Any, last: Any, scale: Any = 1.0):
-        for name, W in (("first", first), ("hidden", hidden), ("last", last), ("scale", scale)):
-            numbers(name, W)
-        self.first, self.hidden, self.last = first, hidden, last
-        self.scale = jnp.asarray(scale, jnp.result_type(first))
+        self.first, self.hidden = array("first", first), array("hidden", hidden)
+        self.last = array("last", last)
+        self.scale = jnp.asarray(array("scale", scale), jnp.result_type(self.first))
 
     def __check_init__(self):
         first, hidden, last = map(jnp.shape, (self.first, self.hidden, self.last))

@@ -33,7 +33,7 @@ def asked(theory: Callable[..., Any]) -> Callable[..., Any]:
         try:
             for name, value in bound.arguments.items():
                 _check(name, value, kinds[name], sizes)
-                if isinstance(value, list):
+                if isinstance(value, list) or hasattr(value, "to_numpy"):
                     bound.arguments[name] = np.asarray(value)
             return theory(*bound.args, **bound.kwargs)
         except WrongNetwork as error:

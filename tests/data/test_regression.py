@@ -275,7 +275,7 @@ def test_refuses_rank_tolerance(tolerance):
 
 @pytest.mark.usefixtures("unchecked")
 def test_options_of_the_wrong_kind_get_a_sentence():
-    with pytest.raises(ValueError, match="rank_tolerance must lie in .*, got 'x'"):
+    with pytest.raises(ValueError, match=r"rank_tolerance must lie in .*, got 'x'"):
         jf.Regression(X, Y, rank_tolerance="x")
     with pytest.raises(ValueError, match="classes must be a list of names, got sum"):
         jf.Regression(X, Y, classes=sum)

@@ -129,5 +129,5 @@ def test_refuses(key):
 def test_arguments_of_the_wrong_kind_get_a_sentence(key, changes, match, unchecked):
     with pytest.raises(ValueError, match=match):
         jf.data.gaussian(key, **changes)
-    with pytest.raises(ValueError, match="data must be a jf.Regression"):
+    with pytest.raises(ValueError, match=r"data must be a jf\.Regression"):
         jf.data.whitened(3)

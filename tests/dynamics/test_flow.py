@@ -562,6 +562,7 @@ def test_dtype_out_is_dtype_in(data, network, oracle):
         ({"t1": 1.0, "rtol": "x"}, "rtol must be a number, got 'x'"),
         ({"t1": 1.0, "solver": diffrax.Euler()}, r"No solver Euler\(\).*an error estimate"),
         ({"t1": 1.0, "solver": np.ones(2)}, "No solver array"),
+        ({"t1": 1.0, "formulation": np.ones(2)}, "formulation must be a name, such as 'auto'"),
         ({"t1": 1.0, "adjoint": 3}, "adjoint must be Diffrax's, such as"),
     ],
 )

@@ -198,14 +198,14 @@ def test_refuses_sizes(law):
 def test_every_law_refuses_what_is_no_data(key):
     laws = [init.Gaussian(), init.Orthogonal(), init.Balanced(), init.Spectral(), init.Shallow()]
     for law in [*laws, init.LambdaBalanced(), init.Prescribed()]:
-        with pytest.raises(ValueError, match="data must be a jf.Regression"):
+        with pytest.raises(ValueError, match=r"data must be a jf\.Regression"):
             law(key, np.eye(3), width=8)
     for law in (init.DeepGaussian(), init.DeepOrthogonal(), init.DeepBalanced()):
-        with pytest.raises(ValueError, match="data must be a jf.Regression"):
+        with pytest.raises(ValueError, match=r"data must be a jf\.Regression"):
             law(key, np.eye(3), width=8, depth=3)
-    with pytest.raises(ValueError, match="data must be a jf.Regression"):
+    with pytest.raises(ValueError, match=r"data must be a jf\.Regression"):
         init.Diagonal()(key, np.eye(3))
-    with pytest.raises(ValueError, match="law must be a jf.init.Gaussian, got 3"):
+    with pytest.raises(ValueError, match=r"law must be a jf\.init.Gaussian, got 3"):
         init.Balanced(3)
     with pytest.raises(ValueError, match="weights must be a law, such as"):
         init.Shallow(weights=3)

@@ -404,15 +404,15 @@ def test_the_slack_of_a_single_trial_is_seen():
 
 
 def test_figures_say_what_they_need(dataset, tmp_path, unchecked):
-    with pytest.raises(ValueError, match="dataset must be a dataset, as jf.run returns it, got 3"):
+    with pytest.raises(ValueError, match=r"must be a dataset, as jf\.run returns it, got 3"):
         jf.plotting.grid_figure(3)
     with pytest.raises(ValueError, match="This figure needs slack in the dataset"):
         jf.plotting.sweep_figure(dataset.drop_vars("slack"))
-    with pytest.raises(ValueError, match="solution must be what gradient_flow or .* got 3"):
+    with pytest.raises(ValueError, match=r"solution must be what gradient_flow or .* got 3"):
         jf.plotting.trajectory(3)
     with pytest.raises(ValueError, match="figure must be a figure of matplotlib, got 3"):
         jf.plotting.save_figure(3, tmp_path / "a.png")
-    with pytest.raises(ValueError, match="verdict must be a verdict, as jf.verify returns it"):
+    with pytest.raises(ValueError, match=r"verdict must be a verdict, as jf\.verify returns it"):
         verdict_figure(3)
     with pytest.raises(ValueError, match="verdicts must be a list of verdicts, got 3"):
         jf.plotting.write_report(tmp_path / "a.html", [3], {})

@@ -65,7 +65,11 @@ def test_no_step_is_short_enough_for_a_kernel_that_vanishes():
     assert jf.theory.descent_bound(zero, DATA, 0.1).largest_rate == 0
 
 
-def test_a_kernel_of_less_rank_than_samples_is_said_to_be_singular():
+def test_a_kernel_of_less_rank_than_samples_is_said_to_be_singular(unchecked):
     line = jf.Regression([[-1.0], [0.0], [1.0]], [1.0, 0.0, 1.0])
     with pytest.raises(ValueError, match=r"The kernel is singular on these samples.*ridge > 0\."):
         jf.theory.interpolant(lambda x, z: x @ z.T, line)
+    with pytest.raises(ValueError, match=r"kernel\(X, X\) must have shape \(3, 3\), got \(2,\)"):
+        jf.theory.interpolant(lambda x, z: np.ones(2), line)
+    with pytest.raises(ValueError, match=r"Points must have shape \(n, d\), got \(\)"):
+        jf.theory.infinite_width_kernel(jf.init.Shallow(), 0.5)

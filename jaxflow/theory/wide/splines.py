@@ -70,7 +70,10 @@ def interpolant(
     number("ridge", ridge, "be zero or more", lambda x: x >= 0)
     if ridge == 0:
         X, Y = _distinct(X, Y)
-    K = kernel(X, X) + ridge * np.eye(len(X))
+    K, square = kernel(X, X), (len(X), len(X))
+    if np.shape(K) != square:
+        raise ValueError(f"kernel(X, X) must have shape {square}, got {np.shape(K)}.")
+    K = K + ridge * np.eye(len(X))
     if degree is None:
         return Interpolant(kernel, X, _solved(K, Y))
     T = monomials(X, degree)
