@@ -371,3 +371,93 @@ def test_a_stopping_rule_is_a_number():
 
     with pytest.raises(ValueError, match="positive until it is met, a number, got bool"):
         jf.gradient_flow(mlp(jr.key(0), DATA), DATA, until=Below(), t1=1.0)
+
+
+GIVEN = [
+    ({"data": X}, r"data must be a jf.Regression\(X, Y\), got an array"),
+    ({"loss": "mse"}, "loss must be a function, called as loss"),
+    ({"loss": lambda prediction: 0.0}, "cannot be called as loss"),
+    ({"loss": lambda p, y: p - y}, r"one number.*got float64 of shape \(5, 1\): sum over samples"),
+    ({"loss": lambda p, y: jnp.sum(p, dtype=jnp.float16)}, "one number, a float64.*got float16"),
+    ({"loss": lambda p, y: jax.lax.complex(p, y)[0, 0]}, "one number.*got complex128"),
+    ({"until": 1e-3}, r"until must be a stopping rule, .*got 0\.001"),
+    ({"measures": jf.measures.Times()}, r"takes a list of measures, .*got Times\(\)"),
+    ({"measures": [jf.measures.Times]}, "takes a list of measures, .*got Times"),
+    ({"measures": [jf.measures.at_end("f", lambda n, d: "x")]}, "'f' takes an f.*an array. TypeE"),
+    ({"where": 3}, "where= must select parts"),
+    ({"where": lambda network: network.nothing}, "where= must select parts.*AttributeError"),
+]
+
+
+@pytest.mark.parametrize(("changes", "match"), GIVEN)
+def test_arguments_of_the_wrong_kind_get_a_sentence(changes, match, unchecked):
+    given = {"data": DATA, **changes}
+    with pytest.raises(ValueError, match=match):
+        jf.gradient_flow(mlp(jr.key(0), DATA), **given, t1=0.1)
+    with pytest.raises(ValueError, match=match):
+        jf.gradient_descent(mlp(jr.key(0), DATA), **given, **DESCENT)
+    with pytest.raises(ValueError, match=match):
+        jf.run(jf.Sweep(init=mlp, **given, seeds=1, t1=0.1))
+
+
+def test_margins_are_of_a_single_output(unchecked):
+    two = jf.Regression(X, np.ones((5, 2)))
+    linear = eqx.nn.Linear(4, 2, key=jr.key(0))
+    with pytest.raises(ValueError, match="Margins are of a single output, got 2"):
+        jf.gradient_flow(linear, two, t1=0.1, loss=jf.LogisticLoss())
+
+
+def test_a_network_computes_in_the_precision_of_the_data(unchecked):
+    wide = jf.module(lambda p, x: (p.astype(float) @ x.astype(float))[None], jnp.ones(4))
+    data = jf.Regression(X.astype(np.float32), np.ones(5, np.float32))
+    with pytest.raises(
+        ValueError, match="returns numbers of dtype float64, and the data has float"
+    ):
+        jf.gradient_flow(wide, data, t1=0.1)
+
+
+PLANS = [
+    ({"data": {"a": 3}}, r"data must be a jf.Regression\(X, Y\), got 3"),
+    ({"init": 3}, "init must be a function, called as init"),
+    ({"init": lambda key, data: {}["a"]}, "draws no network: KeyError: 'a'"),
+    ({"over": [1]}, "over must be a mapping of axes to values"),
+    ({"over": {"width": np.array(3)}}, r"takes a list of values, got array\(3\)"),
+    ({"seeds": 1.5}, "seeds must be a plain integer, got 1.5"),
+    ({"chunk": "x"}, "chunk must be a plain integer, got 'x'"),
+    ({"compress": "no"}, "compress must be True or False, got 'no'"),
+    ({"t1": None, "descent": 3}, "descent must be arguments of gradient_descent"),
+    ({"t1": None, "ts": "x"}, "ts must be one time or a vector of times, got 'x'"),
+]
+
+
+@pytest.mark.parametrize(("changes", "match"), PLANS)
+def test_plans_of_the_wrong_kind_get_a_sentence(changes, match, unchecked):
+    with pytest.raises(ValueError, match=match):
+        jf.Sweep(**{"data": DATA, "init": mlp, "seeds": 1, "t1": 0.1, **changes})
+    with pytest.raises(ValueError, match=r"sweep must be a jf\.Sweep, got 3"):
+        jf.run(3)
+
+
+def test_a_loss_that_is_not_a_number_is_no_good_end():
+    def loss(prediction, target):
+        return jnp.nan * jnp.sum(prediction - target)
+
+    found = jf.gradient_descent(mlp(jr.key(0), DATA), DATA, **DESCENT | {"steps": 1}, loss=loss)
+    assert np.isnan(found.log_excess1)
+    assert found.result == jf.Result.diverged
+    until = jf.until.excess(1e-3)
+    found = jf.gradient_flow(mlp(jr.key(0), DATA), DATA, t1=0.1, loss=loss, until=until)
+    assert found.result == jf.Result.not_finite
+    with pytest.raises(RuntimeError, match="must be a number, and not fall below its attribute"):
+        found.check()
+
+
+def test_a_loss_below_its_least_value_is_no_good_end():
+    def loss(prediction, target):
+        return jnp.sum((prediction - target) ** 2) - 100.0
+
+    network, until = mlp(jr.key(0), DATA), jf.until.excess(1e-3)
+    found = jf.gradient_flow(network, DATA, t1=0.1, loss=loss, until=until)
+    assert found.result == jf.Result.not_finite
+    found = jf.gradient_descent(network, DATA, **DESCENT | {"steps": 1}, loss=loss, until=until)
+    assert found.result == jf.Result.diverged

@@ -22,7 +22,7 @@ MAY["machine"] = set()
 for room in ("measures", "sweeps", "falsify", "claims", "papers", "studies"):
     MAY[room] |= {"theory"}
 MAY["_types"] = {"data", "networks"}
-MAY["theory"] = {"_types", "data", "networks"}
+MAY["theory"] = {"_types", "machine", "data", "networks"}
 # Reads results: it may name their types, and simulates nothing.
 MAY["report"] = {"_types", "machine", "data", "networks", "theory", "sweeps", "claims"}
 MAY["studies"] |= {"report"}  # a study returns its figure
@@ -78,4 +78,4 @@ def test_a_file_has_at_most_400_lines(path):
 
 def test_the_engine_and_the_whole_stay_small():
     assert sum(map(lines, ROOT.glob("claims/**/*.py"))) <= 845
-    assert sum(map(lines, FILES)) <= 21_500
+    assert sum(map(lines, FILES)) <= 22_250

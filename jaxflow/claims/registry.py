@@ -7,6 +7,7 @@ from types import ModuleType
 
 import jaxflow.papers as _room
 
+from ..machine.arguments import instance
 from ..machine.user_files import load_file
 from .claim import Claim, Paper
 
@@ -26,7 +27,7 @@ def catalogue() -> dict[str, Claim]:
 
 def find(name: str) -> list[Claim]:
     """The claims that `name` means: an id, the prefix of a paper, or the path of a Python file."""
-    if name.endswith(".py"):
+    if instance("name", name, str, "a text").endswith(".py"):
         return _from_file(name)
     known = catalogue()
     found = [claim for key, claim in known.items() if key == name or key.startswith(f"{name}.")]

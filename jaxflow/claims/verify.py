@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from ..machine import Stopwatch
+from ..machine.arguments import instance
 from ..machine.progress import Progress
 from .claim import PRESETS, Claim
 from .evidence import Evidence
@@ -26,6 +27,8 @@ def verify(
 
     **Raises:** `ValueError` for an unknown claim or preset.
     """
+    instance("claim", claim, Claim | str, "a Claim, or the id of one")
+    instance("preset", preset, str, "a text")
     if preset not in PRESETS:
         raise ValueError(f"No preset is called {preset!r}: choose one of {', '.join(PRESETS)}.")
     if isinstance(claim, str):

@@ -9,6 +9,7 @@ import jax
 from threadpoolctl import threadpool_limits
 
 from ..machine import keep_programs
+from ..machine.arguments import integer
 from .experiments import shared_runs
 from .registry import find
 from .verdict import Verdict
@@ -31,8 +32,8 @@ def verify_all(
 
     **Raises:** `ValueError` for a name that means no claim, or `jobs` below 1.
     """
-    if jobs is not None and jobs < 1:
-        raise ValueError(f"jobs must be at least 1, got {jobs}.")
+    if jobs is not None:
+        jobs = integer("jobs", jobs)
     papers: dict[str, dict[str, str]] = {}
     for name in names:
         for claim in find(name):

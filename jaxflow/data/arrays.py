@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..machine.arguments import shown
+
 
 def canonical(name: str, values: Any) -> np.ndarray:
     """`values` as a NumPy matrix of finite floats, in the dtype that JAX will keep."""
@@ -119,7 +121,7 @@ def _kind(array: np.ndarray) -> str:
     names = {"M": "dates", "m": "durations", "U": "text", "S": "text", "c": "complex numbers"}
     if array.dtype.kind == "O":
         odd = next((v for v in array.ravel() if not isinstance(v, (int, float))), None)
-        return f"Python objects such as {odd!r}"
+        return f"Python objects such as {shown(odd)}"
     return names.get(array.dtype.kind, f"dtype {array.dtype}")
 
 

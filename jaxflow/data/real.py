@@ -3,6 +3,7 @@
 import os
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,7 @@ import jax
 import jax.random as jr
 import numpy as np
 
+from ..machine.arguments import instance, shown
 from ..machine.keys import Key, as_key
 from .arrays import canonical
 from .bundled import BUNDLED, read_bundled
@@ -98,12 +100,16 @@ def load(
     ('benign', 'malignant')
     """
     for name, value in (("center", center), ("standardize", standardize)):
-        if not (value is None or isinstance(value, bool) or value == "X"):
-            raise ValueError(f"{name} must be True, False or 'X' (X alone), got {value!r}.")
-    if missing not in ("refuse", "drop"):
-        raise ValueError(f"missing must be 'refuse' or 'drop', got {missing!r}.")
-    if not isinstance(source, (str, os.PathLike)):
-        raise ValueError(f"source must be a name or a path, got {source!r}.")
+        if not (isinstance(value, bool | None) or (isinstance(value, str) and value == "X")):
+            raise ValueError(f"{name} must be True, False or 'X' (X alone), got {shown(value)}.")
+    if not isinstance(missing, str) or missing not in ("refuse", "drop"):
+        raise ValueError(f"missing must be 'refuse' or 'drop', got {shown(missing)}.")
+    instance("source", source, str | os.PathLike, "a name or a path")
+    instance("targets", targets, str | int | Sequence | None, "names or numbers of columns")
+    instance("header", header, bool | None, "True or False")
+    texts = {"x": x, "y": y, "separator": separator, "decimal": decimal, "encoding": encoding}
+    for name, text in texts.items():
+        instance(name, text, str | None, "a text")
     name = os.fspath(source)
     suffix = Path(name).suffix.lower()
     if targets is not None and suffix not in SUFFIXES:
@@ -169,8 +175,9 @@ def _subsample(
 ) -> tuple[np.ndarray, np.ndarray]:
     if samples is None:
         return X, Y
-    if isinstance(samples, bool) or not isinstance(samples, (int, np.integer)):
-        raise ValueError(f"samples must be a plain integer, got {samples!r}.")
+    instance("samples", samples, int | np.integer, "a plain integer")
+    if isinstance(samples, bool):
+        raise ValueError(f"samples must be a plain integer, got {samples}.")
     if not 1 <= samples <= len(X):
         raise ValueError(f"samples must lie between 1 and the {len(X)} rows, got {samples}.")
     if key is None:

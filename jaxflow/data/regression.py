@@ -1,6 +1,7 @@
 """The regression problem, and what its spectrum says about it."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from numpy.typing import ArrayLike
 
+from ..machine.arguments import instance, number
 from .arrays import canonical, traced
 
 
@@ -100,8 +102,7 @@ class Regression(eqx.Module):
         dtype = np.result_type(x, y.dtype)
         if rank_tolerance is None:
             rank_tolerance = max(x.shape) * float(np.finfo(x.dtype).eps)
-        if not 0 <= rank_tolerance < 1:
-            raise ValueError(f"rank_tolerance must lie in [0, 1), got {rank_tolerance}.")
+        number("rank_tolerance", rank_tolerance, "lie in [0, 1)", lambda x: 0 <= x < 1)
         left, s, right = _decomposition(x, rank_tolerance, dtype)
         self._X, self._Y = jnp.asarray(x, dtype), jnp.asarray(y, dtype)
         self.left = jnp.asarray(left, dtype)
@@ -126,6 +127,7 @@ class Regression(eqx.Module):
             targets = _times(self.left.T, self._Y)
             loss = 0.5 * jnp.sum((self._Y - _times(self.left, targets)) ** 2)
         self._targets, self._optimal_loss = targets, loss
+        instance("classes", classes, Sequence | np.ndarray | None, "a list of names")
         self.classes = None if classes is None else tuple(map(str, classes))
 
     def __check_init__(self):
@@ -274,6 +276,11 @@ class Regression(eqx.Module):
     def best_fit(self) -> Float[Array, "n m"]:
         """`W W^T Y`: the predictions of every linear minimizer."""
         return self.left @ self.targets
+
+
+def problem(data: Any) -> Regression:
+    """The data; `ValueError` unless it is a `Regression`."""
+    return instance("data", data, Regression, "a jf.Regression(X, Y)")
 
 
 def _decomposition(

@@ -7,14 +7,14 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpy.typing import ArrayLike
 
+from ..machine.arguments import flag, integer, number, positive
 from ..machine.keys import Key, as_key
-from .regression import Regression
+from .regression import Regression, problem
 
 
-def _check(**sizes: int) -> None:
-    for name, value in sizes.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}.")
+def _checked(noise: float, **sizes: int) -> list[int]:
+    number("noise", noise, "be zero or positive, and finite", lambda x: 0 <= x < np.inf)
+    return [integer(name, size) for name, size in sizes.items()]
 
 
 def _teach(
@@ -57,7 +57,10 @@ def gaussian(
     >>> data.rank, data.min_norm.shape, round(float(data.condition), 6)
     (5, (20, 2), 1.0)
     """
-    _check(samples=samples, features=features, targets=targets)
+    sizes = _checked(noise, samples=samples, features=features, targets=targets)
+    samples, features, targets = sizes
+    positive("scale", scale)
+    flag("whiten", whiten)
     input_key, teacher_key = jr.split(as_key(key))
     X = jr.normal(input_key, (samples, features))
     if whiten:
@@ -84,13 +87,13 @@ def spectrum(
     `condition`, the condition number `(s_1/s_r)^2` of `X^T X`; the `min(n, D)` singular values then
     decrease geometrically from 1.
     """
-    _check(samples=samples, features=features, targets=targets)
+    sizes = _checked(noise, samples=samples, features=features, targets=targets)
+    samples, features, targets = sizes
     full = min(samples, features)
     if (condition is None) == (singular_values is None):
         raise ValueError("Give exactly one of condition and singular_values.")
     if condition is not None:
-        if not 1 <= condition < np.inf:
-            raise ValueError(f"condition must be at least 1 and finite, got {condition}.")
+        number("condition", condition, "be at least 1 and finite", lambda x: 1 <= x < np.inf)
         s = np.geomspace(1.0, condition**-0.5, full)
     else:
         s = np.atleast_1d(np.asarray(singular_values, np.float64))
@@ -109,10 +112,11 @@ def orthonormal(
     key: Key, rows: int, columns: int, dtype: DTypeLike = float
 ) -> Float[Array, "rows columns"]:
     """A Haar-distributed matrix with orthonormal columns."""
-    q, r = jnp.linalg.qr(jr.normal(as_key(key), (rows, columns), dtype))
+    shape = integer("rows", rows), integer("columns", columns, 0)
+    q, r = jnp.linalg.qr(jr.normal(as_key(key), shape, dtype))
     return q * jnp.where(jnp.diagonal(r) < 0, -1, 1).astype(q.dtype)[None, :]
 
 
 def whitened(data: Regression) -> Regression:
     """The same samples with every non-zero singular value of X replaced by 1."""
-    return Regression(data.left @ data.right.T, data.Y)
+    return Regression(problem(data).left @ data.right.T, data.Y)

@@ -13,9 +13,12 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._types import Network
 from ..data import Regression
+from ..data.regression import problem
+from ..machine.arguments import flag, instance, integer, number, positive, shown
 from ..machine.keys import as_key
+from ..machine.user_files import sentence
 from ..networks.adopt import Where, adopt
-from ..networks.losses import SquaredLoss
+from ..networks.losses import SquaredLoss, usable
 from .formulations import Parameters
 from .formulations.base import all_finite
 from .measure import Measure, named
@@ -24,7 +27,7 @@ from .rules import Descent, Loss, Rule
 from .settings import SAVES, as_arrays, takes
 from .solution import Record, Solution
 from .status import Call, Result
-from .until import Until, asked
+from .until import Until, asked, rule as known_rule
 
 
 class DescentSettings(eqx.Module):
@@ -89,7 +92,8 @@ def descent_settings(
     dt: float | None = None,
 ) -> DescentSettings:
     """The arguments of `gradient_descent`, checked and with their defaults filled in."""
-    dtype = data.X.dtype
+    dtype = problem(data).X.dtype
+    steps = integer("steps", steps)
     ready = isinstance(optimizer, optax.GradientTransformation)
     if ready:
         if dt is None or learning_rate is not None or momentum is not None:
@@ -101,7 +105,7 @@ def descent_settings(
         raise ValueError("Pass learning_rate= with an optimizer factory such as optax.sgd.")
     rate: Any = dt if ready else learning_rate
     if not callable(rate):
-        rate = _number("The time of a step", rate, dtype)
+        rate = jnp.asarray(positive("dt" if ready else "learning_rate", rate), dtype)
     if isinstance(optimizer, Rule) and (
         callable(rate) or momentum is not None or batch is not None or label_noise is not None
     ):
@@ -109,26 +113,23 @@ def descent_settings(
             f"{type(optimizer).__name__} models full-batch descent of one constant rate: give it "
             "no schedule, momentum, batch or label_noise."
         )
-    if nesterov and momentum is None:
+    if flag("nesterov", nesterov) and momentum is None:
         raise ValueError("nesterov needs momentum=.")
     if momentum is not None:
-        if not isinstance(momentum, jax.core.Tracer) and not 0 <= momentum < 1:
-            raise ValueError(f"momentum must lie in [0, 1), got {momentum}.")
+        number("momentum", momentum, "lie in [0, 1)", lambda x: 0 <= x < 1)
         momentum = jnp.asarray(momentum, dtype)
     if label_noise is not None:
-        label_noise = _number("label_noise", label_noise, dtype)
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}.")
-    if isinstance(saves, int):
-        if saves < 2:
-            raise ValueError(f"saves must be at least 2, got {saves}.")
-        at = save_steps(steps, saves)
-    else:
-        at = np.asarray(saves)
-        if len(at) < 1 or at[0] < 0 or np.any(np.diff(at) <= 0) or at[-1] > steps:
+        label_noise = jnp.asarray(positive("label_noise", label_noise), dtype)
+    if getattr(saves, "ndim", 1) and isinstance(saves, Sequence | np.ndarray | jax.Array):
+        at: Any = [integer("A step of saves", step, 0) for step in saves]
+        if not at or np.any(np.diff(at) <= 0) or at[-1] > steps:
             raise ValueError(f"saves must be increasing steps in 0 ... {steps}.")
-    if batch is not None and not 1 <= batch <= data.samples:
-        raise ValueError(f"batch must lie in 1 ... {data.samples} samples, got {batch}.")
+    else:
+        at = save_steps(steps, integer("saves", saves, 2))
+    if batch is not None:
+        batch = integer("batch", batch)
+        if batch > data.samples:
+            raise ValueError(f"batch must lie in 1 ... {data.samples} samples, got {batch}.")
     return DescentSettings(
         optimizer=optimizer,
         rate=rate,
@@ -136,20 +137,35 @@ def descent_settings(
         label_noise=label_noise,
         key=key,
         steps=jnp.asarray(steps),
-        saves=jnp.asarray(at),
-        until=as_arrays(until, dtype),
+        saves=jnp.asarray(at, int),
+        until=as_arrays(known_rule(until), dtype),
         measures=as_arrays(named(measures), dtype),
         loss=SquaredLoss() if loss is None else loss,
         nesterov=nesterov,
         batch=None if batch == data.samples else batch,
-        midpoints=midpoints,
+        midpoints=flag("midpoints", midpoints),
     )
 
 
-def _number(name: str, value: Any, dtype: Any) -> Array:
-    if not isinstance(value, jax.core.Tracer) and not (np.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be positive and finite, got {value}.")
-    return jnp.asarray(value, dtype)
+def makes_steps(settings: DescentSettings) -> None:
+    """`ValueError` unless the optimizer and the schedule can be called as a descent calls them."""
+    try:
+        rule = settings.rule()
+        rate = jnp.asarray(settings.rate(0) if callable(settings.rate) else settings.rate)
+        if isinstance(rule, Descent):
+            kind, what = optax.GradientTransformation, "an Optax transformation"
+            instance("What it returns", rule.transform, kind, what)
+    except Exception as error:
+        raise ValueError(
+            f"The optimizer {shown(settings.optimizer)} makes no step: give an Optax factory that "
+            "is called as optimizer(learning_rate), such as optax.sgd, and for learning_rate a "
+            f"number or a function of the step. {sentence(error)}"
+        ) from error
+    if rate.shape or not jnp.issubdtype(rate.dtype, jnp.floating):
+        raise ValueError(
+            f"learning_rate must return a number for every step, got {rate.dtype} of shape "
+            f"{rate.shape}."
+        )
 
 
 def save_steps(steps: int, saves: int) -> np.ndarray:
@@ -202,7 +218,9 @@ def gradient_descent(
     **Raises:** `ValueError` for rates, step counts or shapes that cannot be used.
     """
     settings["key"] = as_key(0 if settings.get("key") is None else settings["key"])
+    settings["loss"] = usable(settings.get("loss"), problem(data))
     plan = descent_settings(data, optimizer=optimizer, **settings)
+    makes_steps(plan)
     return descend(adopt(network, data, where), data, plan)
 
 
@@ -264,7 +282,12 @@ def descend(network: Network, data: Regression, plan: DescentSettings) -> Soluti
         saved,
         carry.t,
         carry.parameters,
-        call=Call("gradient_descent", "steps", bounded=bounded(until, network)),
+        call=Call(
+            "gradient_descent",
+            "steps",
+            squared=isinstance(plan.loss, SquaredLoss),
+            bounded=bounded(until, network),
+        ),
         status=jnp.where(carry.met, Result.stopped, good),
         steps=carry.step,
         accepted=carry.step,

@@ -13,9 +13,10 @@ from jaxtyping import Array, Float
 
 from .._types import Network, State, Time
 from ..data import Regression
+from ..data.regression import problem
 from ..machine.compiling import jit
 from ..networks.adopt import Where, adopt
-from ..networks.losses import SquaredLoss
+from ..networks.losses import SquaredLoss, usable
 from .formulations import Formulation, choose
 from .integrators.choose_solver import choose_solver, last
 from .integrators.control import control, implicit_control
@@ -82,7 +83,8 @@ def gradient_flow(
         raise ValueError("Give ts or t1, not both: the flow ends at the last of ts.")
     if ts is None and t1 is None and settings.get("until") is None:
         raise ValueError("Say how far to go: give ts, t1 or until.")
-    dtype = data.X.dtype
+    dtype = problem(data).X.dtype
+    settings["loss"] = usable(settings.get("loss"), data)
     checked = flow_settings(dtype, **settings)
     call = Call("gradient_flow", "ts" if ts is not None else "t1" if t1 is not None else "")
     return flow(adopt(network, data, where), data, times(ts, t1, dtype), checked, call)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from .._types import Network
 from ..data import Regression
+from ..machine.arguments import instance, numbers
 from ..networks.adopt import adopt
 from ..networks.losses import ExponentialLoss, MarginLoss
 from .flow import flow
@@ -131,6 +132,7 @@ def log_loss_flow(
     """
     loss = ExponentialLoss() if loss is None else loss
     network = adopt(network, data)
+    instance("formulation", formulation, str, "a name, such as 'auto'")
     known = {"auto": "log_loss", "mirror": "log_loss_mirror", "parameters": "log_loss_parameters"}
     try:
         form: Any = choose(known.get(formulation, "none"), network, data, loss)
@@ -140,6 +142,8 @@ def log_loss_flow(
             "'auto', 'parameters', or 'mirror' for a DiagonalLinear."
         ) from None
     dtype = data.X.dtype
+    if 0 in (numbers("s", s) or ()):
+        raise ValueError("s is empty: give at least one value.")
     values = jnp.atleast_1d(jnp.asarray(s, dtype))
     if not traced((network, data, values)):
         plain, first = np.asarray(values), float(form.begin(form.start(network)))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 import equinox as eqx
 from jaxtyping import Array, Float, PyTree
 
+from ..machine.arguments import shown
 from .view import View
 
 
@@ -44,6 +45,13 @@ class Measure(eqx.Module):
 
 def named(measures: Sequence[Measure]) -> tuple[Measure, ...]:
     """The measures, if no two of them share a name."""
+    given = measures if isinstance(measures, Sequence) else [measures]
+    odd = [m for m in given if not isinstance(m, Measure)]
+    if odd or given is not measures:
+        raise ValueError(
+            "measures takes a list of measures, such as [jf.measures.LogExcess()], got "
+            f"{shown((odd or given)[0])}."
+        )
     names = [measure.name for measure in measures]
     if len(set(names)) < len(names):
         raise ValueError(f"Two measures share a name: {names}.")

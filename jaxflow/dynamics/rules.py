@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
+from ..machine.arguments import integer, shown
+from ..machine.user_files import sentence
 from ..networks.curvature import (
     leading_eigenpairs,
     product,
@@ -66,7 +68,13 @@ class Descent(Rule):
         more = {name: given for name, given in more.items() if chain or name in takes}
         if "grad_fn" in takes:  # optax.contrib.sam
             more["grad_fn"] = lambda at, _: jax.grad(loss)(at)
-        updates, state = self.transform.update(gradient, state, parameters, **more)
+        try:
+            updates, state = self.transform.update(gradient, state, parameters, **more)
+        except TypeError as error:  # it asks for something else
+            raise ValueError(
+                "The optimizer makes no step: give one whose update takes the gradient, the state "
+                f"and the parameters, such as optax.sgd. {sentence(error)}"
+            ) from error
         return eqx.apply_updates(parameters, updates), state
 
 
@@ -89,8 +97,8 @@ class Curved(Rule):
     iterations: int = eqx.field(default=3, static=True)
 
     def __check_init__(self):
-        if self.unstable < 1 or self.iterations < 1:
-            raise ValueError("unstable and iterations must be at least 1.")
+        integer("unstable", self.unstable)
+        integer("iterations", self.iterations)
 
     def start(self, form: Parameters, parameters: PyTree[Array], rate: Any) -> PyTree:
         loss, flat, _ = flattened(form, parameters)
@@ -156,8 +164,7 @@ class CentralFlow(Curved):
     substeps: int = eqx.field(default=1, static=True)
 
     def __check_init__(self):
-        if self.substeps < 1:
-            raise ValueError(f"substeps must be at least 1, got {self.substeps}.")
+        integer("substeps", self.substeps)
 
     def step(
         self, form: Parameters, parameters: Any, state: PyTree, rate: Any, batch: Loss
@@ -232,8 +239,9 @@ class ConstrainedTrajectory(Curved):
     projections: int = eqx.field(default=3, static=True)
 
     def __check_init__(self):
-        if self.projections < 1 or self.unstable != 1:
-            raise ValueError("projections must be at least 1, and unstable 1.")
+        integer("projections", self.projections)
+        if self.unstable != 1:
+            raise ValueError(f"unstable must be 1 here, got {shown(self.unstable)}.")
 
     def step(
         self, form: Parameters, parameters: Any, state: PyTree, rate: Any, batch: Loss

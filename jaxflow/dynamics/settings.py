@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ..machine.arguments import instance, integer, number, positive, shown
 from ..networks.losses import SquaredLoss
 from .integrators.implicit import Implicit
 from .measure import Measure, named
-from .until import Until
+from .until import Until, rule
 
 SAVES = 257  # default number of saved times: t = 0 and 256 more
 
@@ -81,18 +82,19 @@ def flow_settings(
     adjoint: diffrax.AbstractAdjoint | None = None,
 ) -> FlowSettings:
     """The settings of `gradient_flow`, checked and with their defaults filled in."""
-    if max_steps < 1:
-        raise ValueError(f"max_steps must be at least 1, got {max_steps}.")
+    instance("formulation", formulation, str, "a name, such as 'auto'")
+    what = "Diffrax's, such as diffrax.DirectAdjoint()"
+    instance("adjoint", adjoint, diffrax.AbstractAdjoint | None, what)
     return FlowSettings(
         rtol=jnp.asarray(tolerance(rtol, dtype), dtype),
-        until=as_arrays(until, dtype),
+        until=as_arrays(rule(until), dtype),
         measures=as_arrays(named(measures), dtype),
         loss=SquaredLoss() if loss is None else loss,
         solver=named_solver(solver, rtol),
         adjoint=diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
         formulation=formulation,
-        max_steps=max_steps,
-        auto=solver in (None, "auto"),
+        max_steps=integer("max_steps", max_steps),
+        auto=solver is None or (isinstance(solver, str) and solver == "auto"),
     )
 
 
@@ -109,6 +111,7 @@ def tolerance(rtol: Any, dtype: Any) -> Any:
     if isinstance(rtol, jax.core.Tracer):
         return rtol
     least = 50 * float(info.eps)
+    number("rtol", rtol, "be a number", lambda _: True)
     if not least <= float(rtol) < 1:
         remedy = (
             f"use at least {least:.0e}, or float64 data with jax_enable_x64"
@@ -121,14 +124,13 @@ def tolerance(rtol: Any, dtype: Any) -> Any:
 
 def named_solver(solver: Any, rtol: Any) -> diffrax.AbstractSolver:
     """The solver of this name; for "auto" the explicit one, until `choose_solver` decides."""
-    if isinstance(solver, diffrax.AbstractSolver):
+    if isinstance(solver, diffrax.AbstractAdaptiveSolver):
         return solver
-    if solver == "implicit":
-        return Implicit()
-    if solver in (None, "auto", "explicit"):
-        return explicit_solver(rtol)
+    if isinstance(solver, str | None) and solver in (None, "auto", "explicit", "implicit"):
+        return Implicit() if solver == "implicit" else explicit_solver(rtol)
     raise ValueError(
-        f"No solver {solver!r}: choose 'auto', 'explicit', 'implicit', or give a Diffrax solver."
+        f"No solver {shown(solver)}: choose 'auto', 'explicit', 'implicit', or give a Diffrax "
+        "solver with an error estimate, such as diffrax.Tsit5()."
     )
 
 
@@ -143,11 +145,9 @@ def times(ts: Any, t1: Any, dtype: Any) -> Float[Array, " times"] | None:
     if ts is None:
         if t1 is None:
             return None
-        if not isinstance(t1, jax.core.Tracer) and not (np.isfinite(t1) and t1 > 0):
-            raise ValueError(f"t1 must be positive and finite, got {t1}.")
-        return spread(jnp.asarray(t1, dtype))
+        return spread(jnp.asarray(positive("t1", t1), dtype))
     if not isinstance(ts, jax.core.Tracer):
-        values = np.asarray(ts, float)
+        values = plain_times(ts)
         if values.ndim == 1 and values.size == 0:
             raise ValueError("ts is empty: give at least one time.")
         if values.ndim > 1 or not np.all(np.isfinite(values)) or np.any(values < 0):
@@ -155,6 +155,14 @@ def times(ts: Any, t1: Any, dtype: Any) -> Float[Array, " times"] | None:
         if np.any(np.diff(np.atleast_1d(values)) < 0):
             raise ValueError("ts must increase: sort it first.")
     return jnp.atleast_1d(jnp.asarray(ts, dtype))
+
+
+def plain_times(ts: Any) -> np.ndarray:
+    """Saved times as floats; `ValueError` where they are not numbers."""
+    try:
+        return np.asarray(ts, float)
+    except (TypeError, ValueError):
+        raise ValueError(f"ts must be one time or a vector of times, got {shown(ts)}.") from None
 
 
 def spread(t1: Float[Array, ""]) -> Float[Array, " times"]:

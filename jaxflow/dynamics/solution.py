@@ -162,7 +162,9 @@ class Record:
             network=end,
             product=last.product if has_product(end) else None,
             measures={m.name: _asked(m, m.finish, ts, v, last, fixed) for m, v, fixed in parts},
-            status=jnp.where(all_finite(state), status, broken).astype(jnp.int8),
+            status=jnp.where(all_finite(state) & (log_excess1 < jnp.inf), status, broken).astype(
+                jnp.int8
+            ),
             stats={
                 "steps": steps,
                 "accepted": accepted,
@@ -180,7 +182,7 @@ def _asked(measure: Measure, part: Callable[..., Any], *args: Any) -> Any:
     try:
         return part(*args)
     except WrongNetwork as error:
-        raise ValueError(f"{type(measure).__name__} {error}.") from None
+        raise ValueError(f"{type(measure).__name__} {error.said}") from None
 
 
 def summary(solution: Solution) -> dict[str, Array]:

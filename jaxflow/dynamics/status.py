@@ -13,7 +13,7 @@ class Result(enum.IntEnum):
     max_steps_reached = 2, "The maximum number of steps was reached before the end."
     not_finite = 3, "The trajectory stopped being finite, or needed steps below rounding."
     not_stopped = 4, "The end was reached before the stopping rule was met."
-    diverged = 5, "Descent diverged: the weights stopped being finite."
+    diverged = 5, "Descent diverged: the weights or the loss stopped being finite."
 
     message: str
 
@@ -70,12 +70,18 @@ def explained(result: Result, call: Call, implicit: bool = False) -> str:
 
 
 def _advice(result: Result, call: Call, implicit: bool) -> list[str]:
+    own = []
+    if call.name in ("gradient_flow", "gradient_descent") and not call.squared:
+        own = [
+            "The loss must be a number, and not fall below its attribute `optimum`, by default 0."
+        ]
     if result == Result.diverged:
         return [
             "Lower the learning rate; stats['steps'] is the step at which the weights stopped "
-            "being finite."
+            "being finite.",
+            *own,
         ]
-    said = []
+    said = own if result == Result.not_finite else []
     if result == Result.not_stopped:
         if call.end:
             more = " or drop it" if call.end in ("ts", "t1") else ""

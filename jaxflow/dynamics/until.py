@@ -7,6 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..machine.arguments import instance, number, positive
 from .view import View
 
 
@@ -25,6 +26,12 @@ class Until(eqx.Module):
 
     def __call__(self, t: Any, view: View, first: View) -> Float[Array, ""]:
         raise NotImplementedError
+
+
+def rule(until: Any) -> Until | None:
+    """The stopping rule; `ValueError` if it is none."""
+    what = "a stopping rule, such as jf.until.loss_ratio(1e-8)"
+    return instance("until", until, Until | None, what)
 
 
 def asked(rule: Until, t: Any, view: View, first: View) -> Float[Array, ""]:
@@ -83,23 +90,17 @@ class _GradientNorm(Until):
 
 def loss_ratio(ratio: float) -> Until:
     """Stop once `L - L*` has fallen to `ratio` of its initial value. 1e-300 is as good as 1e-3."""
-    if not 0 < ratio < 1:
-        raise ValueError(f"ratio must lie strictly between 0 and 1, got {ratio}.")
-    return _LossRatio(math.log(ratio))
+    return _LossRatio(_fraction(ratio))
 
 
 def excess(value: float) -> Until:
     """Stop once `L - L*` is at most `value`."""
-    if not 0 < value < math.inf:
-        raise ValueError(f"value must be positive and finite, got {value}.")
-    return _Excess(math.log(value))
+    return _Excess(math.log(positive("value", value)))
 
 
 def gradient_norm(value: float) -> Until:
     """Stop once `||grad L||_F`, over all trainable parameters, is at most `value`."""
-    if not 0 < value < math.inf:
-        raise ValueError(f"value must be positive and finite, got {value}.")
-    return _GradientNorm(math.log(value))
+    return _GradientNorm(math.log(positive("value", value)))
 
 
 def stagnation(ratio: float = 1e-6) -> Until:
@@ -107,6 +108,10 @@ def stagnation(ratio: float = 1e-6) -> Until:
 
     For networks whose least loss is not known; near a saddle it may be met as well.
     """
-    if not 0 < ratio < 1:
-        raise ValueError(f"ratio must lie strictly between 0 and 1, got {ratio}.")
-    return _Stagnation(math.log(ratio))
+    return _Stagnation(_fraction(ratio))
+
+
+def _fraction(ratio: float) -> float:
+    """The logarithm of a ratio."""
+    must = "lie strictly between 0 and 1"
+    return math.log(number("ratio", ratio, must, lambda x: 0 < x < 1))

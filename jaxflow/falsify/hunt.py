@@ -20,6 +20,7 @@ from jaxtyping import Array, PRNGKeyArray
 from .._types import Network
 from ..data import Regression
 from ..dynamics import Measure, gradient_flow
+from ..machine.arguments import instance, integer, positive
 from ..machine.compiling import jit
 from ..machine.files import atomic_write
 from ..machine.keys import Key, as_key
@@ -139,7 +140,14 @@ def falsify(
     if not jax.config.read("jax_enable_x64"):
         raise ValueError("falsify needs double precision: set jax_enable_x64 first.")
     chart = Free() if chart is None else chart
-    where = list(chart.sizes() if sizes is None else sizes)
+    instance("inequality", inequality, Inequality, "a jf.Inequality")
+    instance("chart", chart, Chart, "one of jf.charts, such as jf.charts.Free()")
+    positive("seconds", seconds)
+    evaluations = None if evaluations is None else integer("evaluations", evaluations)
+    what = "a list of jf.charts.Size"
+    where = list(instance("sizes", chart.sizes() if sizes is None else sizes, Sequence, what))
+    for size in where:
+        instance("sizes", size, Size, what)
     if not where:
         raise ValueError("There are no sizes to search.")
     key = as_key(0 if key is None else key)

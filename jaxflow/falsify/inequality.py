@@ -7,6 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from ..machine.arguments import function, number, positive
+
 
 @dataclasses.dataclass(frozen=True)
 class Inequality:
@@ -32,8 +34,11 @@ class Inequality:
     factor: float = 1.0
 
     def __post_init__(self):
-        if self.t1 is not None and not self.t1 > 0:
-            raise ValueError(f"t1 must be positive, got {self.t1}.")
+        for name in ("smaller", "larger"):
+            function(name, getattr(self, name), "f(network, data)")
+        if self.t1 is not None:
+            positive("t1", self.t1)
+        number("factor", self.factor)
 
     def slack(self, *where: Any) -> Float[Array, ""]:
         """`(larger - smaller) / (|larger| + |smaller|)`: in [-1, 1], negative where it is violated.

@@ -11,6 +11,8 @@ from .._types import Network
 from ..data import Regression
 from ..dynamics.measure import Measure
 from ..dynamics.view import View
+from ..machine.arguments import flag, function, shown
+from ..machine.user_files import sentence
 
 Function = Callable[[Network, Regression], Any]
 
@@ -21,19 +23,31 @@ class _OfFunction(Measure):
     dims: tuple[str, ...] = eqx.field(static=True)  # type: ignore[misc]
     rotation_free: bool = eqx.field(static=True)  # type: ignore[misc]
 
+    def value(self, view: View) -> Array:
+        """The value of the function at one moment."""
+        try:
+            return jnp.asarray(self.f(view.network, view.data))
+        except ValueError:
+            raise
+        except Exception as error:
+            raise ValueError(
+                f"The measure {self.name!r} takes an f(network, data) that returns an array. "
+                f"{sentence(error)}"
+            ) from error
+
 
 class Along(_OfFunction):
     """The value of a function at every saved time."""
 
     def update(self, t: Any, view: View, fixed: PyTree) -> Array:
-        return jnp.asarray(self.f(view.network, view.data))
+        return self.value(view)
 
 
 class AtEnd(_OfFunction):
     """The value of a function at the end."""
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
-        return jnp.asarray(self.f(last.network, last.data))
+        return self.value(last)
 
 
 def along(
@@ -53,7 +67,7 @@ def along(
 
     **Returns:** a `Measure`, for `gradient_flow`, `gradient_descent` and `Sweep`.
     """
-    return Along(f=f, name=name, dims=("time", *dims), rotation_free=rotation_free)
+    return _of(Along, name, f, dims, rotation_free, ("time",))
 
 
 def at_end(
@@ -63,4 +77,15 @@ def at_end(
 
     jf.measures.at_end("norm", lambda network, data: jnp.linalg.norm(network.V))
     """
-    return AtEnd(f=f, name=name, dims=tuple(dims), rotation_free=rotation_free)
+    return _of(AtEnd, name, f, dims, rotation_free)
+
+
+def _of(kind: Any, name: Any, f: Any, dims: Any, free: Any, first: tuple[str, ...] = ()) -> Measure:
+    texts = [name, *dims] if isinstance(dims, list | tuple) else [None]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(
+            f"name must be a text, and dims a list of texts, got {shown(name)} and {shown(dims)}."
+        )
+    function("f", f, "f(network, data)")
+    free = flag("rotation_free", free)
+    return kind(f=f, name=name, dims=(*first, *dims), rotation_free=free)

@@ -11,6 +11,7 @@ from ..data import Regression
 from ..dynamics.measure import Measure
 from ..dynamics.settings import SAVES, log_spaced
 from ..dynamics.view import View
+from ..machine.arguments import array
 from ..theory import (
     imbalance,
     instantaneous_rate,
@@ -183,6 +184,7 @@ class RestartSlack(Measure):
 
 def roundoff(log_excess: Any) -> Any:
     """The least decay that can be told from rounding of `log_excess`, to three digits."""
+    log_excess = array("log_excess", log_excess)
     size = jnp.where(jnp.isfinite(log_excess), jnp.abs(log_excess), 0)
     return 1e3 * jnp.finfo(size.dtype).eps * (1 + size)
 

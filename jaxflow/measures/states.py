@@ -4,8 +4,10 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from ..data.arrays import traced
 from ..dynamics.formulations import off_span
 from ..dynamics.formulations.base import norm
 from ..dynamics.measure import Measure
@@ -64,10 +66,16 @@ class Predictions(Measure):
     points: Float[Array, "k D"]
 
     def __init__(self, points: Any):
-        points = jnp.asarray(points)
-        if points.ndim != 2:
-            raise ValueError(f"points must have shape (k, D), got {points.shape}.")
-        self.points = points
+        self.points = jnp.asarray(traced("points", points))
+        if np.ndim(points) != 2:
+            raise ValueError(f"points must have shape (k, D), got {np.shape(points)}.")
+
+    def start(self, first: View) -> PyTree:
+        if self.points.shape[1] != first.data.features:
+            raise ValueError(
+                f"points of Predictions must have shape (k, {first.data.features}), one column per "
+                f"feature, got {self.points.shape}."
+            )
 
     def finish(self, ts: Any, saved: PyTree, last: View, fixed: PyTree) -> Array:
         return predictions(last.network, self.points)

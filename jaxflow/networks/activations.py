@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..machine.arguments import integer, number
+
 
 def rounded(z: Array, smoothing: float) -> Array:
     """`max(z, 0)`, whose kink is replaced by a parabola over `|z| <= smoothing`."""
@@ -34,9 +36,8 @@ class ReLU(eqx.Module):
     smoothing: float = eqx.field(default=0.0, static=True)
 
     def __check_init__(self):
-        if int(self.power) != self.power or self.power < 1:
-            raise ValueError(f"power must be a positive integer, got {self.power}.")
-        _positive_or_none(self.smoothing)
+        integer("power", self.power)
+        _smoothing(self.smoothing)
         if self.power > 1 and self.smoothing:
             raise ValueError("Only power 1 has a kink: use smoothing=0 with any other.")
 
@@ -51,15 +52,16 @@ class LeakyReLU(eqx.Module):
     smoothing: float = eqx.field(default=0.0, static=True)
 
     def __check_init__(self):
-        _positive_or_none(self.smoothing)
+        number("slope", self.slope)
+        _smoothing(self.smoothing)
 
     def __call__(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
         return self.slope * z + (1 - self.slope) * rounded(z, self.smoothing)
 
 
-def _positive_or_none(smoothing: float) -> None:
-    if not 0 <= smoothing < math.inf:
-        raise ValueError(f"smoothing must be a finite number, zero or more, got {smoothing}.")
+def _smoothing(smoothing: float) -> None:
+    must = "be a finite number, zero or more"
+    number("smoothing", smoothing, must, lambda x: 0 <= x < math.inf)
 
 
 class Tanh(eqx.Module):

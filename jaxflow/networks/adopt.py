@@ -11,6 +11,9 @@ from jaxtyping import Array, Float, PyTree
 
 from .._types import Network
 from ..data import Regression
+from ..data.regression import problem
+from ..machine.arguments import function
+from ..machine.user_files import sentence
 from .base import best_fit, predictions, trainable
 
 Where = Callable[[Network], Any]
@@ -43,7 +46,7 @@ def module(apply: Callable[[PyTree, Array], Array], params: PyTree) -> Plain:
     >>> network(jnp.array([1.0, 2.0])).tolist()
     [3.0]
     """
-    return Plain(params, apply)
+    return Plain(params, function("apply", apply, "apply(params, x)"))
 
 
 class Masked(eqx.Module):
@@ -76,6 +79,7 @@ def adopt(network: Network, data: Regression, where: Where | None = None) -> Net
     **Raises:** `ValueError` for what is no function of x alone, whose outputs do not have the shape
     of the targets, or that has complex or no trainable parameters.
     """
+    problem(data)
     name = type(network).__name__
     if not callable(network):
         raise ValueError(
@@ -115,14 +119,14 @@ def adopt(network: Network, data: Regression, where: Where | None = None) -> Net
 
 def _masked(network: Network, where: Where) -> Masked:
     nothing = jax.tree.map(lambda _: False, network)
-    chosen = jax.tree.map(eqx.is_inexact_array, where(network))
     try:
+        chosen = jax.tree.map(eqx.is_inexact_array, where(network))
         mask = eqx.tree_at(where, nothing, replace=chosen)
     except Exception as error:
         raise ValueError(
             "where= must select parts of the network, such as "
-            f"lambda network: network.layers[-1], as equinox.tree_at takes it: {error}"
-        ) from None
+            f"lambda network: network.layers[-1], as equinox.tree_at takes it: {sentence(error)}"
+        ) from error
     return Masked(network, tuple(map(bool, jax.tree.leaves(mask))))
 
 
@@ -150,17 +154,22 @@ def _pure(network: Network) -> None:
 def _fits(network: Network, data: Regression) -> None:
     """Raise `ValueError` unless the predictions have the shape of the targets."""
     try:
-        shape = eqx.filter_eval_shape(predictions, network, data.X).shape
+        out = eqx.filter_eval_shape(predictions, network, data.X)
+        shape = out.shape
     except Exception as error:
         if best_fit.dispatch(type(network)) is not best_fit.dispatch(object):
             best_fit(network, data)  # which says it in the words of this family
-        first = str(error).strip().split("\n")[0]
         raise ValueError(
             f"{type(network).__name__} cannot be called with a sample of {data.features} features, "
-            f"x of shape ({data.features},): {first}"
+            f"x of shape ({data.features},): {sentence(error)}"
         ) from error
     if shape != data.Y.shape:
         raise ValueError(
             f"The network maps {data.features} features to an output of shape {shape[1:]}, but "
             f"the targets have shape {data.Y.shape[1:]}."
+        )
+    if out.dtype != data.X.dtype:
+        raise ValueError(
+            f"The network returns numbers of dtype {out.dtype}, and the data has {data.X.dtype}: "
+            "let it compute in the dtype of its parameters, which are converted to the data's."
         )

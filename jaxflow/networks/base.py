@@ -34,10 +34,11 @@ def predictions(network: Network, X: Float[Array, "n D"]) -> Float[Array, "n m"]
 
 
 class WrongNetwork(ValueError):
-    """A quantity was asked of a network that does not have it."""
+    """A quantity was asked of a network that does not have it; whoever asked is named later."""
 
     def __init__(self, needed: str, network: Network):
-        super().__init__(f"needs {needed}, got {type(network).__name__}")
+        self.said = f"needs {needed}, got {type(network).__name__}."
+        super().__init__(f"This {self.said}")
 
 
 @functools.singledispatch

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from .._types import Network
 from ..data import Regression
+from ..machine.arguments import integer
 from .base import predictions, trainable
 from .losses import SquaredLoss
 
@@ -141,7 +142,8 @@ def hessian_eigenpairs(
     **Raises:** `ValueError` unless 1 <= k <= P.
     """
     total, flat = _flat(network, data, loss)
-    if not 1 <= k <= flat.size:
+    k, steps = integer("k", k), integer("steps", steps)
+    if k > flat.size:
         raise ValueError(f"k must lie in 1 ... {flat.size}, the number of parameters, got {k}.")
     wide = starting_directions(flat.size, min(k + GUARD, flat.size), flat.dtype)
     if start is not None:

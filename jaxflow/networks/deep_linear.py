@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ..data import Regression
+from ..machine.arguments import array, instance, numbers
 from .base import best_fit, rotate
 
 
@@ -35,8 +36,9 @@ class DeepLinear(eqx.Module):
     scale: Float[Array, ""]
 
     def __init__(self, first: Any, hidden: Any, last: Any, scale: Any = 1.0):
-        self.first, self.hidden, self.last = first, hidden, last
-        self.scale = jnp.asarray(scale, jnp.result_type(first))
+        self.first, self.hidden = array("first", first), array("hidden", hidden)
+        self.last = array("last", last)
+        self.scale = jnp.asarray(array("scale", scale), jnp.result_type(self.first))
 
     def __check_init__(self):
         first, hidden, last = map(jnp.shape, (self.first, self.hidden, self.last))
@@ -54,8 +56,10 @@ class DeepLinear(eqx.Module):
         Layers narrower than the widest, of width h, are padded with zeros, which stay zero under
         the flow.
         """
-        shapes = [jnp.shape(W) for W in layers]
-        chained = all(a[0] == b[1] for a, b in itertools.pairwise(shapes))
+        instance("layers", layers, Sequence, "a list of matrices")
+        shapes = [numbers("A layer", W) or () for W in layers]
+        chained = all(len(shape) == 2 for shape in shapes)
+        chained = chained and all(a[0] == b[1] for a, b in itertools.pairwise(shapes))
         if len(layers) < 2 or not chained:
             raise ValueError(
                 "Layers must chain, W_1 of shape (h_1, D), W_2 of shape (h_2, h_1) and so on, and "

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ..data import Regression
+from ..machine.arguments import numbers
 from .base import best_fit
 from .mirror import MirrorMap
 
@@ -31,6 +32,11 @@ class DiagonalLinear(eqx.Module):
     def __init__(self, u: Any, v: Any, depth: Any = 2.0, *, w: Any = None, skip: Any = None):
         if (w is None) != (skip is None):
             raise ValueError("Give w and skip together, or neither.")
+        for name, value in (("u", u), ("v", v), ("depth", depth)):
+            numbers(name, value)
+        if w is not None:
+            numbers("w", w)
+            numbers("skip", skip)
         self.u, self.v = jnp.asarray(u), jnp.asarray(v)
         self.depth = jnp.asarray(depth, self.u.dtype)
         self.w = None if w is None else jnp.asarray(w)

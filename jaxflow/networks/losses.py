@@ -1,11 +1,16 @@
 """Losses. Any callable `(prediction (n, m), target (n, m)) -> scalar` will do."""
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from ..data import Regression
+from ..machine.arguments import function, shown
+from ..machine.user_files import sentence
 
 
 class SquaredLoss(eqx.Module):
@@ -15,6 +20,29 @@ class SquaredLoss(eqx.Module):
         self, prediction: Float[Array, "n m"], target: Float[Array, "n m"]
     ) -> Float[Array, ""]:
         return 0.5 * jnp.sum((target - prediction) ** 2)
+
+
+def usable(loss: Any, data: Regression) -> Any:
+    """The loss, by default the squared one; `ValueError` unless it makes one number of the data."""
+    if loss is None:
+        return SquaredLoss()
+    function("loss", loss, "loss(prediction, target), both of shape (n, m)")
+    shape = jax.ShapeDtypeStruct(data.Y.shape, data.Y.dtype)
+    try:
+        out = eqx.filter_eval_shape(loss, shape, shape)
+    except Exception as error:
+        raise ValueError(
+            f"The loss {shown(loss)} cannot be called as loss(prediction, target), both of shape "
+            f"{shape.shape}: {sentence(error)}"
+        ) from error
+    known = isinstance(out, jax.ShapeDtypeStruct)
+    if not known or (out.shape, out.dtype) != ((), shape.dtype):
+        raise ValueError(
+            f"The loss {shown(loss)} must return one number, a {shape.dtype} of shape (), got "
+            f"{f'{out.dtype} of shape {out.shape}' if known else shown(out)}: sum over samples and "
+            "outputs, in the dtype of the data."
+        )
+    return loss
 
 
 class MarginLoss(eqx.Module):
@@ -27,6 +55,8 @@ class MarginLoss(eqx.Module):
     def __call__(
         self, prediction: Float[Array, "n 1"], target: Float[Array, "n 1"]
     ) -> Float[Array, ""]:
+        if prediction.shape[-1] != 1:
+            raise ValueError(f"Margins are of a single output, got {prediction.shape[-1]}.")
         return jnp.sum(jnp.exp(self.log_terms((prediction * target)[:, 0])))
 
 

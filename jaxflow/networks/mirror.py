@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Float
 
+from ..machine.arguments import numbers
+
 ROUNDS = 256  # most steps of bisection; the brackets are logarithms, and start narrow
 
 
@@ -54,6 +56,9 @@ class MirrorMap(eqx.Module):
     ):
         if (alpha is None) == (log_alpha is None):
             raise ValueError("Give alpha or log_alpha, one of them.")
+        for name, value in (("depth", depth), ("skip", skip)):
+            numbers(name, value)
+        numbers(*("log_alpha", log_alpha) if alpha is None else ("alpha", alpha))
         dtype = jnp.result_type(float) if dtype is None else dtype
         log_alpha = jnp.log(jnp.asarray(alpha, dtype)) if log_alpha is None else log_alpha
         self.log_u = self.log_v = jnp.asarray(log_alpha, dtype)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ..data import Regression
+from ..machine.arguments import array, function
 from .activations import ReLU
 from .attainable import attainable
 from .base import best_fit
@@ -50,9 +51,17 @@ class ShallowNetwork(eqx.Module):
         activation: Callable[[Array], Array] | None = None,
         output_only: bool = False,
     ):
-        self.W, self.b, self.V, self.c = W, b, V, c
-        dtype = jnp.result_type(W)
-        self.scale = jnp.broadcast_to(jnp.asarray(scale, dtype), jnp.shape(b))
+        if activation is not None:
+            function("activation", activation, "activation(z), entry by entry")
+        self.W, self.b, self.V = array("W", W), array("b", b), array("V", V)
+        self.c = None if c is None else array("c", c)
+        scale = jnp.asarray(array("scale", scale), jnp.result_type(self.W))
+        if jnp.ndim(scale) and scale.shape[-1:] != jnp.shape(self.b)[-1:]:
+            raise ValueError(
+                f"scale must be one number, or one per unit, of shape {jnp.shape(self.b)}, got "
+                f"shape {scale.shape}."
+            )
+        self.scale = jnp.broadcast_to(scale, jnp.shape(self.b))
         self.activation = ReLU() if activation is None else activation
         self.output_only = output_only
 

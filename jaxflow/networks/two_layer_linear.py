@@ -6,6 +6,8 @@ from jaxtyping import Array, Float, PyTree
 
 from .._types import Network
 from ..data import Regression
+from ..data.regression import problem
+from ..machine.arguments import numbers
 from .base import WrongNetwork
 
 
@@ -32,7 +34,7 @@ class TwoLayerLinear(eqx.Module):
     V: Float[Array, "m h"]
 
     def __check_init__(self):
-        U, V = jnp.shape(self.U), jnp.shape(self.V)
+        U, V = numbers("U", self.U) or (), numbers("V", self.V) or ()
         if len(U) < 2 or len(V) < 2 or U[-1] != V[-1] or U[-1] == 0:
             raise ValueError(
                 "TwoLayerLinear needs U of shape (D, h) and V of shape (m, h) with one and the "
@@ -67,6 +69,7 @@ def span_factors(
 
 def fits(network: Network, data: Regression) -> None:
     """Raise `ValueError` unless this is a two-layer linear network of the sizes of the data."""
+    problem(data)
     if not isinstance(network, TwoLayerLinear):
         raise WrongNetwork("a two-layer linear network", network)
     D, m = network.U.shape[-2], network.V.shape[-2]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from ..sweeps.grid import axes, measured
-from .panels import FEW, panels, powers, quantiles, time_axis
+from .panels import FEW, panels, powers, quantiles, swept, time_axis
 from .style import ramp, style
 from .tables import label
 
@@ -29,7 +29,7 @@ def grid_figure(dataset: xr.Dataset, *, title: str | None = None) -> Figure:
 
     **Returns:** a matplotlib figure.
     """
-    grid = sorted(axes(dataset), key=lambda axis: dataset.sizes[axis] == 1)
+    grid = sorted(axes(swept(dataset, "status")), key=lambda axis: dataset.sizes[axis] == 1)
     numeric = [a for a in grid if dataset[a].dtype.kind in "iuf"] or grid
     main = max(numeric, key=lambda axis: dataset.sizes[axis], default=None)
     hue = next((axis for axis in grid if axis != main and dataset.sizes[axis] > 1), None)

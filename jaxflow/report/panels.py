@@ -1,12 +1,29 @@
 """What figures of any sweep and of single trajectories share: panels and axes."""
 
+from typing import Any
+
 import numpy as np
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ..machine.arguments import instance
+
 FEW = 10  # curves that get a colour and a place in the legend
 BANDS = (0.05, 0.5, 0.95)  # the quantiles of bars and bands
+
+
+def swept(dataset: Any, *needed: str) -> Any:
+    """The dataset; `ValueError` unless it is one of `jf.run` with these variables."""
+    instance("dataset", dataset, xr.Dataset, "a dataset, as jf.run returns it")
+    lacking = [name for name in needed if name not in dataset]
+    if lacking:
+        raise ValueError(
+            f"This figure needs {', '.join(lacking)} in the dataset: measure it, or take "
+            "jf.plotting.grid_figure."
+        )
+    return dataset
 
 
 def quantiles(rows: np.ndarray) -> np.ndarray:

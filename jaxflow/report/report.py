@@ -10,6 +10,7 @@ import jinja2
 import matplotlib as mpl
 
 from ..claims import Verdict
+from ..machine.arguments import instance
 from ..machine.files import atomic_write
 from .style import style
 from .tables import WORDS, expectation, outcome, plural, variants
@@ -32,6 +33,12 @@ def write_report(
     **Arguments:** the `path` of the page, the `verdicts`, and the `record` of versions and settings
     that is also written to the JSON.
     """
+    for verdict in instance("verdicts", verdicts, Sequence, "a list of verdicts"):
+        instance("verdicts", verdict, Verdict, "a list of verdicts")
+    needed = {"settings", "versions", "system", "machine", "cpus", "backend"}
+    lacking = needed - set(instance("record", record, dict, "a dictionary"))
+    if lacking:
+        raise ValueError(f"record must say what was run: it lacks {', '.join(sorted(lacking))}.")
     page = _PAGES.get_template("report.html.j2").render(
         verdicts=[(verdict, _svg(verdict)) for verdict in sorted(verdicts, key=_order)],
         record=record,

@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..machine.arguments import instance, integer
 from ..machine.files import atomic_write
 
 INK, MUTED, ACCENT = "#1a1a1a", "#6b6b6b", "#c1440e"
@@ -47,10 +48,14 @@ def style() -> Iterator[None]:
 
 def ramp(count: int) -> list[Any]:
     """`count` colours from dark to light, which stay distinct in grey and for the colour-blind."""
-    return list(mpl.colormaps["viridis"](np.linspace(0.05, 0.85, max(count, 1))))
+    return list(
+        mpl.colormaps["viridis"](np.linspace(0.05, 0.85, max(integer("count", count, 0), 1)))
+    )
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure, which appears complete or not at all; the suffix chooses the format."""
+    instance("figure", figure, Figure, "a figure of matplotlib")
+    instance("path", path, str | os.PathLike, "a path")
     with atomic_write(path) as partial:
         figure.savefig(partial)

@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+from ..machine.arguments import instance
 from ..sweeps.power_law import Exponent
 from ..sweeps.summary import settled
-from .panels import BANDS, quantiles
+from .panels import BANDS, quantiles, swept
 from .style import ACCENT, INK, MUTED, ramp, style
 
 
@@ -21,6 +22,8 @@ def loss_against_envelope(dataset: xr.Dataset, ax: Axes) -> None:
 
     Medians over seeds with 5 to 95% bands, one colour per width.
     """
+    swept(dataset, "width", "status")
+    instance("ax", ax, Axes, "a panel of matplotlib")
     widths = dataset["width"].values
     if "log_excess" not in dataset:
         text = "Only statistics were kept:\nthis panel needs measures.curves()."
@@ -59,6 +62,8 @@ def loss_against_envelope(dataset: xr.Dataset, ax: Axes) -> None:
 
 def tightness(dataset: xr.Dataset, ax: Axes) -> None:
     """Histogram of the smallest ratio of measured to guaranteed decay of each trajectory."""
+    swept(dataset, "width", "slack")
+    instance("ax", ax, Axes, "a panel of matplotlib")
     widths = dataset["width"].values
     groups = [1 + dataset["slack"].sel(width=w).values.ravel() for w in widths]
     groups = [g[np.isfinite(g)] for g in groups]
@@ -89,6 +94,8 @@ def tightness(dataset: xr.Dataset, ax: Axes) -> None:
 
 def distance_against_width(dataset: xr.Dataset, ax: Axes, fit: Exponent | None = None) -> None:
     """Distance to the min-norm solution, off the span of the data and in it, by width."""
+    swept(dataset, "width", "off_span_distance", "in_span_distance")
+    instance("ax", ax, Axes, "a panel of matplotlib")
     if "off_span_law" in dataset and not dataset["off_span_law"].any():
         ax.set_axis_off()
         ax.set_title("The only minimum is the min-norm solution")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..machine.arguments import shown
 from .panels import FEW, panels, powers, time_axis
 from .style import ramp, style
 
@@ -21,6 +22,11 @@ def trajectory(solution: Any, *, title: str | None = None) -> Figure:
 
     **Example:** `jf.plotting.trajectory(solution).savefig("flow.png")`.
     """
+    if not hasattr(solution, "log_excess"):
+        raise ValueError(
+            f"solution must be what gradient_flow or gradient_descent returns, got "
+            f"{shown(solution)}."
+        )
     ts, log = np.asarray(solution.ts), np.asarray(solution.log_excess)
     batch = ts.ndim - 1
     curves = {"": log / math.log(10)}

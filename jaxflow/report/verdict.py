@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..claims import Verdict
+from ..machine.arguments import instance
 from .panels import FEW
 from .style import ACCENT, INK, MUTED, style
 
@@ -17,6 +18,7 @@ def colour(verdict: Verdict) -> str:
 
 def verdict_figure(verdict: Verdict) -> Figure | None:
     """The figure of a verdict; None if there is nothing to draw."""
+    instance("verdict", verdict, Verdict, "a verdict, as jf.verify returns it")
     with style():
         if verdict.interval is not None and verdict.margin is not None:
             return _interval(verdict)

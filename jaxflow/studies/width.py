@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 from .. import claims, measures, theory
 from ..claims import Verdict
 from ..data import Regression
+from ..data.regression import problem
 from ..machine import Stopwatch
+from ..machine.arguments import integer
 from ..machine.keys import Key
 from ..machine.progress import Progress, listening
 from ..networks.init import Gaussian
@@ -102,10 +104,8 @@ def width(
 
     **Source:** Min, Tarmoun, Vidal, Mallada (ICML 2021), theorems 1 and 2.
     """
-    if not isinstance(data, Regression):
-        raise ValueError(
-            f"data must be a jf.Regression, got {type(data).__name__}: see jf.data.load."
-        )
+    problem(data)
+    seeds = integer("seeds", seeds)
     keep = len(widths) * seeds <= CURVES if curves is None else curves
     law = Gaussian(alpha) if scale is None else Gaussian(scale=scale)
     sweep = rate_sweep(

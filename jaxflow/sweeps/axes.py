@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..machine.arguments import shown
+
 PLAIN = (type(None), bool, int, float, complex, str)
 
 
@@ -20,11 +22,15 @@ def axis(name: str, given: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """
     if isinstance(given, Mapping):
         values, labels = tuple(given.values()), [_plain(label) for label in given]
-    elif isinstance(given, str) or not isinstance(given, Iterable):
-        raise ValueError(f"The axis {name!r} takes a list of values, got {given!r}: write [...].")
+    elif isinstance(given, str) or not isinstance(given, Iterable) or _single(given):
+        said = shown(given)
+        raise ValueError(f"The axis {name!r} takes a list of values, got {said}: write [...].")
     else:
         values = tuple(map(_plain, given))
         labels = [value if is_plain(value) else text(value) for value in values]
+    if name == "width":  # 64 and 64.0 draw the same networks
+        values = tuple(int(v) if isinstance(v, float) and v.is_integer() else v for v in values)
+        labels = [int(v) if isinstance(v, float) and v.is_integer() else v for v in labels]
     if not values:
         raise ValueError(f"The axis {name!r} has no values.")
     counts: collections.Counter[str] = collections.Counter()
@@ -74,6 +80,10 @@ def coordinate(labels: tuple[Any, ...]) -> np.ndarray:
     return np.asarray(labels) if numeric else np.asarray([text(v) for v in labels])
 
 
+def _single(value: Any) -> bool:
+    return getattr(value, "ndim", None) == 0
+
+
 def _plain(value: Any) -> Any:
     """A plain Python value for NumPy's, so that 64 and NumPy's 64 are the same coordinate."""
-    return value.item() if np.ndim(value) == 0 and hasattr(value, "item") else value
+    return value.item() if _single(value) and hasattr(value, "item") else value

@@ -17,11 +17,22 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ..data import Regression
-from ..dynamics.descent import DescentSettings, descent_settings
-from ..dynamics.measure import Measure
-from ..dynamics.settings import FlowSettings, flow_settings, keywords, takes, times
+from ..data.regression import problem
+from ..dynamics.descent import DescentSettings, descent_settings, makes_steps
+from ..dynamics.measure import Measure, named
+from ..dynamics.settings import (
+    FlowSettings,
+    flow_settings,
+    keywords,
+    plain_times,
+    takes,
+    times,
+)
+from ..machine.arguments import flag, function, instance, integer
 from ..machine.keys import Key, as_key
+from ..machine.user_files import sentence
 from ..networks.adopt import Where
+from ..networks.losses import usable
 from .axes import axis, coordinate, few, text
 
 
@@ -120,6 +131,9 @@ class Sweep:
         compress: bool = True,
         **settings: Any,
     ):
+        said = "a mapping of axes to values, such as {'width': [64, 256]}"
+        instance("over", over, Mapping | None, said)
+        function("init", init, "init(key, data, ...), such as jf.init.Gaussian()")
         axes = dict(over or {})
         if widths is not None:
             if "width" in axes:
@@ -130,11 +144,11 @@ class Sweep:
         found = {name: axis(name, values) for name, values in axes.items()}
         self.axes: dict[str, tuple[Any, ...]] = {name: v for name, (v, _) in found.items()}
         self.labels: dict[str, tuple[Any, ...]] = {name: v for name, (_, v) in found.items()}
-        if seeds < 1:
-            raise ValueError(f"seeds must be at least 1, got {seeds}.")
-        for name, value in (("chunk", chunk), ("block", block)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+        seeds = integer("seeds", seeds)
+        chunk = None if chunk is None else integer("chunk", chunk)
+        block = None if block is None else integer("block", block)
+        said = "arguments of gradient_descent, such as {'optimizer': optax.sgd, 'steps': 100}"
+        instance("descent", descent, Mapping | None, said)
         self.descent = None if descent is None else dict(descent)
         if self.descent is not None:
             flows = {"ts": ts, "t1": t1} | {n: settings.get(n) for n in ("solver", "rtol")}
@@ -147,20 +161,26 @@ class Sweep:
             raise ValueError("Say how far to train: give ts, t1 or until.")
         if ts is not None and t1 is not None:
             raise ValueError("Give ts or t1, not both: the flow ends at the last of ts.")
-        self.data, self.init, self.seeds, self.where = data, init, int(seeds), where
+        self.data, self.init, self.seeds, self.where = data, init, seeds, where
         self.key = as_key(0 if key is None else key)
-        self.ts, self.t1 = ts if ts is None or callable(ts) else np.asarray(ts, float), t1
+        self.ts, self.t1 = ts if ts is None or callable(ts) else plain_times(ts), t1
         self.options: dict[str, Any] = {
             name: settings.get(name, p.default)
             for name, p in keywords(flow_settings).items()
             if name != "adjoint"
         }
-        self.options["measures"] = tuple(self.options["measures"])
-        self.chunk, self.block, self.compress = chunk, block, compress
+        self.options["measures"] = named(self.options["measures"])
+        self.chunk, self.block, self.compress = chunk, block, flag("compress", compress)
         self.cells = list(self._cells())
+        tried: set[Any] = set()
         for cell in self.cells:  # errors now, not in the middle of the night
+            if (id(cell.options["loss"]), id(cell.data)) not in tried:
+                usable(cell.options["loss"], cell.data)
+                tried.add((id(cell.options["loss"]), id(cell.data)))
             self.settings(cell)
-            self.descends(cell)
+            steps = self.descends(cell)
+            if steps is not None:
+                makes_steps(steps)
             if not callable(self.ts):
                 times(self.ts, t1, cell.data.X.dtype)
 
@@ -272,7 +292,7 @@ class Sweep:
                     options = {**options, name: value}
                 else:
                     law = vary(law, name, value, takes)
-            assert isinstance(data, Regression)
+            data = problem(data)
             self._drawable(law, data, arguments)
             index = tuple(i for i, _ in point)
             labels = {n: self.labels[n][i] for n, i in zip(names, index, strict=True)}
@@ -289,7 +309,12 @@ class Sweep:
             raise ValueError(
                 f"{text(law)} needs {missing[0]!r}: give over={{{missing[0]!r}: [...]}}."
             )
-        network = eqx.filter_eval_shape(law, self.key, data, **arguments)
+        try:
+            network = eqx.filter_eval_shape(law, self.key, data, **arguments)
+        except ValueError:  # of a law of this package, which says what is wrong
+            raise
+        except Exception as error:
+            raise ValueError(f"{text(law)} draws no network: {sentence(error)}") from error
         if not callable(network):
             raise ValueError(
                 f"A law returns a network, and {text(law)} returned a {type(network).__name__}."
@@ -298,7 +323,10 @@ class Sweep:
 
 def _arguments(law: Any) -> dict[str, Any]:
     """The arguments of a law beside key and data, by name, with their defaults."""
-    found = list(inspect.signature(law).parameters.values())
+    try:
+        found = list(inspect.signature(law).parameters.values())
+    except ValueError:  # of some functions written in C
+        found = []
     named = [p for p in found[2:] if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     return {p.name: p.default for p in named}
 

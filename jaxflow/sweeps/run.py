@@ -15,6 +15,7 @@ import xarray as xr
 from filelock import BaseFileLock
 
 from ..dynamics.status import retryable
+from ..machine.arguments import function, instance, integer
 from ..machine.cores import devices
 from ..machine.progress import Progress, listening
 from ..machine.stopwatch import Stopwatch
@@ -82,6 +83,12 @@ def run(
     **Raises:** `ValueError`, before any work, if `store` is something else or the store of another
     plan, or if the result would be too large.
     """
+    instance("sweep", sweep, Sweep, "a jf.Sweep")
+    instance("store", store, str | os.PathLike | None, "a path")
+    instance("version", version, str | None, "a text")
+    if not isinstance(progress, bool):
+        function("progress", progress, "progress(doing, done, total)")
+    max_bytes = integer("max_bytes", max_bytes)
     with Stopwatch() as watch, listening(progress) as listener:
         engine = Engine(sweep, max_bytes, listener)
         if store is None:

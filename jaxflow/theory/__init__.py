@@ -12,6 +12,8 @@ Every name is in `jaxflow.theory`; the folders group them by what they predict:
 - `edge`: the edge of stability of gradient descent.
 """
 
+import inspect
+
 from ..networks import MirrorMap as MirrorMap
 from .bias import (
     BiasBound as BiasBound,
@@ -24,6 +26,7 @@ from .bias import (
     min_norm_condition as min_norm_condition,
     off_span_overlap as off_span_overlap,
 )
+from .border import asked
 from .classification import (
     Separator as Separator,
     max_margin_l1 as max_margin_l1,
@@ -103,3 +106,6 @@ from .wide import (
     spline as spline,
     zeta as zeta,
 )
+
+_found = {name: f for name, f in vars().items() if inspect.isfunction(f) and f is not asked}
+vars().update({name: asked(f) for name, f in _found.items()})

@@ -447,6 +447,12 @@ def test_refuses_a_directory(tmp_path):
         ({"center": "Y"}, "center must be True, False or 'X'"),
         ({"center": 0.5}, "center must be True, False or 'X'"),
         ({"standardize": 1}, "standardize must be True, False or 'X'"),
+        ({"center": np.ones(2)}, "center must be True, False or 'X'"),
+        ({"samples": "3"}, "samples must be a plain integer, got '3'"),
+        ({"missing": ["drop"]}, "missing must be 'refuse' or 'drop'"),
+        ({"separator": 3}, "separator must be a text, got 3"),
+        ({"targets": 1.5}, "targets must be names or numbers of columns"),
+        ({"header": 3}, "header must be True or False, got 3"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")

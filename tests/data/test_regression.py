@@ -273,6 +273,16 @@ def test_refuses_rank_tolerance(tolerance):
         jf.Regression(X, Y, rank_tolerance=tolerance)
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_options_of_the_wrong_kind_get_a_sentence():
+    with pytest.raises(ValueError, match=r"rank_tolerance must lie in .*, got 'x'"):
+        jf.Regression(X, Y, rank_tolerance="x")
+    with pytest.raises(ValueError, match="classes must be a list of names, got sum"):
+        jf.Regression(X, Y, classes=sum)
+    with pytest.raises(ValueError, match="Python objects such as an object of type object"):
+        jf.Regression(X, [object()] * len(X))
+
+
 @pytest.mark.parametrize("transform", [jax.jit, jax.vmap, jax.grad])
 @pytest.mark.usefixtures("unchecked")
 def test_refuses_tracing(transform):

@@ -113,3 +113,21 @@ def test_refuses(key):
     for bad in (np.nan, np.inf):
         with pytest.raises(ValueError, match="condition must be at least 1"):
             jf.data.spectrum(key, condition=bad)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"samples": 1.5}, "samples must be a plain integer, got 1.5"),
+        ({"targets": "x"}, "targets must be a plain integer, got 'x'"),
+        ({"noise": "x"}, "noise must be zero or positive, and finite, got 'x'"),
+        ({"noise": -1.0}, "noise must be zero or positive"),
+        ({"scale": 0.0}, r"scale must be positive and finite, got 0\.0"),
+        ({"whiten": np.ones(2)}, "whiten must be True or False"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_get_a_sentence(key, changes, match, unchecked):
+    with pytest.raises(ValueError, match=match):
+        jf.data.gaussian(key, **changes)
+    with pytest.raises(ValueError, match=r"data must be a jf\.Regression"):
+        jf.data.whitened(3)

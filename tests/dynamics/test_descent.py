@@ -330,6 +330,11 @@ def test_single_precision_stays_single(network):
     assert {leaf.dtype for leaf in leaves} == {jnp.dtype("float32")}
 
 
+def greedy(rate):
+    """Of an optimizer whose update asks for what nobody gives it."""
+    return optax.GradientTransformation(lambda p: (), lambda g, state, p, *, hessian: (g, state))
+
+
 @pytest.mark.parametrize(
     ("optimizer", "kwargs", "match"),
     [
@@ -357,8 +362,21 @@ def test_single_precision_stays_single(network):
             {"steps": 5, "learning_rate": 0.1, "measures": (Product(), Product())},
             "share a name",
         ),
+        (sgd, {"steps": 1.5, "learning_rate": 0.1}, "steps must be a plain integer"),
+        (sgd, {"steps": 5, "learning_rate": "x"}, "learning_rate must be positive"),
+        (sgd, {"steps": 5, "learning_rate": 0.1, "saves": [0.5]}, "saves must be a plain integer"),
+        (sgd, {"steps": 5, "learning_rate": 0.1, "saves": []}, "saves must be increasing"),
+        (sgd, {"steps": 5, "learning_rate": 0.1, "batch": 2.5}, "batch must be a plain integer"),
+        (sgd, {"steps": 5, "learning_rate": 0.1, "momentum": "x"}, r"lie in \[0, 1\), got 'x'"),
+        (sgd, {"steps": 5, "learning_rate": lambda: 0.1}, "sgd makes no step.*TypeError"),
+        (sgd, {"steps": 5, "learning_rate": lambda step: jnp.ones(2)}, "a number for every step"),
+        ("sgd", {"steps": 5, "learning_rate": 0.1}, "'sgd' makes no step: give an Optax factory"),
+        (greedy, {"steps": 5, "learning_rate": 0.1}, "makes no step: give one whose update takes"),
+        (jf.CentralFlow, {"steps": 5, "learning_rate": 0.1}, "CentralFlow makes no step"),
+        (optax.adam, {"steps": 5, "learning_rate": 0.1, "momentum": 0.5}, "adam makes no step"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_arguments(data, network, optimizer, kwargs, match):
     with pytest.raises(ValueError, match=match):
         gradient_descent(network, data, optimizer, **kwargs)

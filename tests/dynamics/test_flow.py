@@ -556,8 +556,17 @@ def test_dtype_out_is_dtype_in(data, network, oracle):
         ({"t1": 1.0, "rtol": 1e-17}, "out of reach in float64"),
         ({"t1": 1.0, "rtol": np.nan}, "out of reach"),
         ({"t1": 1.0, "loss": log_cosh, "formulation": "residual"}, "choose"),
+        ({"t1": "1"}, "t1 must be positive and finite, got '1'"),
+        ({"ts": "x"}, "ts must be one time or a vector of times, got 'x'"),
+        ({"t1": 1.0, "max_steps": 1.5}, "max_steps must be a plain integer"),
+        ({"t1": 1.0, "rtol": "x"}, "rtol must be a number, got 'x'"),
+        ({"t1": 1.0, "solver": diffrax.Euler()}, r"No solver Euler\(\).*an error estimate"),
+        ({"t1": 1.0, "solver": np.ones(2)}, "No solver array"),
+        ({"t1": 1.0, "formulation": np.ones(2)}, "formulation must be a name, such as 'auto'"),
+        ({"t1": 1.0, "adjoint": 3}, "adjoint must be Diffrax's, such as"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_arguments(data, network, kwargs, match):
     with pytest.raises(ValueError, match=match):
         gradient_flow(network, data, **kwargs)

@@ -163,6 +163,10 @@ def test_what_cannot_be_used():
     network = Diagonal()(KEY, DATA)
     with pytest.raises(ValueError, match=r"\+1 and -1"):
         jf.log_loss_flow(network, jf.Regression(X, X[:, 0]), [1.0])
+    with pytest.raises(ValueError, match="s is empty"):
+        jf.log_loss_flow(network, DATA, [])
+    with pytest.raises(ValueError, match="s must hold real numbers, got 'x'"):
+        jf.log_loss_flow(network, DATA, "x")
     with pytest.raises(ValueError, match="s must be finite"):
         jf.log_loss_flow(network, DATA, [-100.0])
     with pytest.raises(ValueError, match="s must be finite"):

@@ -145,3 +145,22 @@ def test_needs_double_precision_and_sizes():
         jf.falsify(INSTANTANEOUS, sizes=[])
     with pytest.raises(ValueError, match="t1 must be positive"):
         jf.Inequality("x", theorem_1, theorem_1, t1=-1.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"inequality": 3}, "inequality must be a jf.Inequality, got 3"),
+        ({"chart": 3}, "chart must be one of jf.charts"),
+        ({"sizes": 3}, "sizes must be a list of jf.charts.Size, got 3"),
+        ({"sizes": [3]}, "sizes must be a list of jf.charts.Size, got 3"),
+        ({"seconds": "x"}, "seconds must be positive and finite, got 'x'"),
+        ({"evaluations": 1.5}, "evaluations must be a plain integer"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_get_a_sentence(changes, match, unchecked):
+    always = jf.Inequality("0 <= 1", lambda n, d: 0.0, lambda n, d: 1.0)
+    with pytest.raises(ValueError, match=match):
+        jf.falsify(**{"inequality": always, **changes})
+    with pytest.raises(ValueError, match="smaller must be a function"):
+        jf.Inequality("0 <= 1", 0.0, lambda n, d: 1.0)

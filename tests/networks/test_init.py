@@ -181,15 +181,34 @@ def test_refuses_sizes(law):
         with pytest.raises(ValueError, match=r"alpha must lie in \(1/4, 1/2\].*scale=\(su, sv\)"):
             law(alpha)
     for scale in ((0.0, 1.0), (-1.0, 1.0), (float("inf"), 1.0), (float("nan"), 1.0)):
-        with pytest.raises(ValueError, match="scale su must be a positive number"):
+        with pytest.raises(ValueError, match="scale su must be positive and finite"):
             law(scale=scale)
-        with pytest.raises(ValueError, match="scale sv must be a positive number"):
+        with pytest.raises(ValueError, match="scale sv must be positive and finite"):
             law(scale=scale[::-1])
     for scale in ((1.0,), (1.0, 1.0, 1.0), 1.0):
         with pytest.raises(ValueError, match=r"scale must be a pair \(su, sv\)"):
             law(scale=scale)
     with pytest.raises(ValueError, match="not both"):
         law(0.5, scale=(1.0, 1.0))
+    with pytest.raises(ValueError, match=r"alpha must lie in \(1/4, 1/2\], got 'x'"):
+        law("x")
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_every_law_refuses_what_is_no_data(key):
+    laws = [init.Gaussian(), init.Orthogonal(), init.Balanced(), init.Spectral(), init.Shallow()]
+    for law in [*laws, init.LambdaBalanced(), init.Prescribed()]:
+        with pytest.raises(ValueError, match=r"data must be a jf\.Regression"):
+            law(key, np.eye(3), width=8)
+    for law in (init.DeepGaussian(), init.DeepOrthogonal(), init.DeepBalanced()):
+        with pytest.raises(ValueError, match=r"data must be a jf\.Regression"):
+            law(key, np.eye(3), width=8, depth=3)
+    with pytest.raises(ValueError, match=r"data must be a jf\.Regression"):
+        init.Diagonal()(key, np.eye(3))
+    with pytest.raises(ValueError, match=r"law must be a jf\.init.Gaussian, got 3"):
+        init.Balanced(3)
+    with pytest.raises(ValueError, match="weights must be a law, such as"):
+        init.Shallow(weights=3)
 
 
 # Balanced.
@@ -247,7 +266,7 @@ def test_spectral_is_aligned_with_the_targets(data):
 def test_spectral_refuses():
     with pytest.raises(ValueError, match="width must be at least 3 here, got 2: each of the"):
         init.Spectral()(jr.key(0), wide, width=2)
-    with pytest.raises(ValueError, match="scale sv must be a positive number"):
+    with pytest.raises(ValueError, match="scale sv must be positive and finite"):
         init.Spectral((1.0, 0.0))
 
 
@@ -325,5 +344,5 @@ def test_lambda_balanced_refuses():
         with pytest.raises(ValueError, match="lam must be a finite number"):
             init.LambdaBalanced(lam)
     for scale in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="scale must be a positive number"):
+        with pytest.raises(ValueError, match="scale must be positive and finite"):
             init.LambdaBalanced(0.0, scale)

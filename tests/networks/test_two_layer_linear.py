@@ -88,3 +88,28 @@ def test_batches_of_networks():
     assert batch.U.shape == (5, 3, 4)
     assert batch.width == 4
     assert_allclose(jax.vmap(lambda net: net.product)(batch), draw @ V.T, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "args", "match"),
+    [
+        (jf.TwoLayerLinear, ("x", np.ones((1, 3))), "U must hold real numbers, got 'x'"),
+        (jf.TwoLayerLinear, (np.ones(3), np.ones((1, 3))), r"needs U of shape \(D, h\)"),
+        (jf.DeepLinear, (["x"], np.ones((1, 3, 3)), np.ones((1, 3))), "first must hold real"),
+        (jf.DeepLinear.of, (sum,), "layers must be a list of matrices, got sum"),
+        (jf.DeepLinear.of, ([1.0, 2.0],), "Layers must chain"),
+        (jf.DiagonalLinear, ("x", [1.0]), "u must hold real numbers, got 'x'"),
+        (jf.ShallowNetwork, (np.ones((3, 1)), "x", np.ones((1, 3))), "b must hold real numbers"),
+        (jf.ShallowNetwork, ((), np.ones(3), np.ones((1, 3))), r"needs W of shape \(h, D\)"),
+    ],
+)
+def test_networks_are_made_of_arrays(make, args, match, unchecked):
+    with pytest.raises(ValueError, match=match):
+        make(*args)
+
+
+def test_lists_are_arrays_and_scales_have_a_shape(unchecked):
+    network = jf.DeepLinear([[1.0, 2.0]], np.zeros((0, 1, 1)), [[3.0]])
+    assert network(jnp.ones(2)).tolist() == [9.0]
+    with pytest.raises(ValueError, match="scale must be one number, or one per unit"):
+        jf.ShallowNetwork(np.ones((3, 1)), np.ones(3), np.ones((1, 3)), scale=np.ones(2))

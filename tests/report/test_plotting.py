@@ -401,3 +401,20 @@ def test_the_slack_of_a_single_trial_is_seen():
     one = dataclasses.replace(jf.verify(claim), slacks=(0.4,))
     lines = verdict_figure(one).axes[0].lines
     assert [line.get_marker() for line in lines if list(line.get_xdata()) == [0.4]] == ["."]
+
+
+def test_figures_say_what_they_need(dataset, tmp_path, unchecked):
+    with pytest.raises(ValueError, match=r"must be a dataset, as jf\.run returns it, got 3"):
+        jf.plotting.grid_figure(3)
+    with pytest.raises(ValueError, match="This figure needs slack in the dataset"):
+        jf.plotting.sweep_figure(dataset.drop_vars("slack"))
+    with pytest.raises(ValueError, match=r"solution must be what gradient_flow or .* got 3"):
+        jf.plotting.trajectory(3)
+    with pytest.raises(ValueError, match="figure must be a figure of matplotlib, got 3"):
+        jf.plotting.save_figure(3, tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"verdict must be a verdict, as jf\.verify returns it"):
+        verdict_figure(3)
+    with pytest.raises(ValueError, match="verdicts must be a list of verdicts, got 3"):
+        jf.plotting.write_report(tmp_path / "a.html", [3], {})
+    with pytest.raises(ValueError, match="record must say what was run: it lacks backend, cpus"):
+        jf.plotting.write_report(tmp_path / "a.html", [], {})

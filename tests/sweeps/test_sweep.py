@@ -122,6 +122,11 @@ def test_every_trajectory_is_the_flow_of_its_draw(base):
             assert here["steps"] == alone.stats["steps"]
 
 
+def test_a_width_may_be_a_whole_float():
+    keys = [jr.key_data(plan(over={"width": w}).cells[0].keys(jr.key(0), 2)) for w in ([8], [8.0])]
+    np.testing.assert_array_equal(*keys)
+
+
 def test_chunks_do_not_matter(base):
     for changes in ({"chunk": 64, "block": 3}, {"chunk": 2, "block": 7}):
         other = jf.run(plan(**changes))

@@ -154,7 +154,7 @@ class Parameters(Formulation):
 
     The excess loss is computed from the parameters, so it has a floor near 1e-32 of the initial
     loss, and a stop below about 1e-16 of it may never fire. A loss of the user's own is taken to
-    have infimum `loss.optimum` if it has that attribute, else 0.
+    have infimum `loss.optimum` if it has that attribute, else 0; below it the excess is NaN.
     """
 
     name: ClassVar[str] = "parameters"
@@ -199,7 +199,12 @@ class Parameters(Formulation):
 
     def log_excess(self, state: PyTree[Array]) -> Float[Array, ""]:
         excess = self.excess(state)
-        return jnp.where(excess > 0, jnp.log(jnp.where(excess > 0, excess, 1)), -jnp.inf)
+        met = excess <= 0  # by rounding; NaN stays NaN
+        log = jnp.where(met, -jnp.inf, jnp.log(jnp.where(met, 1, excess)))
+        # What falls further is no least value, and counting from it would tell nothing.
+        rounding = float(jnp.finfo(excess.dtype).eps) ** 0.5
+        least = jnp.asarray(getattr(self.objective, "optimum", 0), excess.dtype)
+        return jnp.where(excess < -rounding * (1 + jnp.abs(least)), jnp.nan, log)
 
     def lift(self, state: PyTree[Array], network: Any) -> Any:
         return eqx.combine(state, self.frozen)

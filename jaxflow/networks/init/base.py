@@ -1,13 +1,12 @@
 """The base class of laws of initialization, and the checks that they share."""
 
-import math
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
-from jax.core import Tracer
 
 from ...data import Regression
+from ...machine.arguments import integer, positive, shown
 from ..base import compress, rotate
 
 
@@ -60,24 +59,15 @@ def width_or_array(width: Any, least: int = 1, why: str = "") -> Any:
 
 def integer_width(width: Any, least: int = 1, why: str = "") -> int:
     """The width as an `int`; raise `ValueError` unless it is one, and at least `least`."""
-    if isinstance(width, Tracer) or int(width) != width:
-        raise ValueError(f"width must be a plain integer, got {width!r}.")
-    if width < 1:
-        raise ValueError(f"width must be at least 1, got {width}.")
+    width = integer("width", width)
     if width < least:
         raise ValueError(f"width must be at least {least} here, got {width}: {why}.")
-    return int(width)
-
-
-def positive(name: str, value: Any) -> None:
-    """Raise `ValueError` unless the value is a positive number."""
-    if not isinstance(value, Tracer) and not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be a positive number, got {value}.")
+    return width
 
 
 def pair(scale: Any) -> None:
     """Raise `ValueError` unless the scale is a pair of positive numbers."""
     if not isinstance(scale, tuple) or len(scale) != 2:
-        raise ValueError(f"scale must be a pair (su, sv), got {scale!r}.")
+        raise ValueError(f"scale must be a pair (su, sv), got {shown(scale)}.")
     for name, value in zip(("scale su", "scale sv"), scale, strict=True):
         positive(name, value)

@@ -6,24 +6,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...data import Regression, orthonormal
+from ...data.regression import problem
+from ...machine.arguments import integer, positive
 from ...machine.keys import Key, as_key
 from ..deep_linear import DeepLinear
-from .base import Initialization, integer_width, positive
+from .base import Initialization, integer_width
 
 
 def standard_scale(width: int, depth: int, outputs: int) -> float:
     """The scale s of a layer in the standard parametrization, `s^L = 1 / sqrt(h^(L-1) m)`."""
     return float(width) ** (-(depth - 1) / (2 * depth)) * float(outputs) ** (-1 / (2 * depth))
-
-
-def _depth(depth: Any) -> int:
-    if isinstance(depth, Tracer) or int(depth) != depth or depth < 2:
-        raise ValueError(f"depth must be a plain integer, at least 2, got {depth!r}.")
-    return int(depth)
 
 
 class DeepGaussian(Initialization):
@@ -40,7 +35,7 @@ class DeepGaussian(Initialization):
         positive("gain", self.gain)
 
     def __call__(self, key: Key, data: Regression, *, width: int, depth: int) -> DeepLinear:
-        h, L, dtype = integer_width(width), _depth(depth), data.X.dtype
+        h, L, dtype = integer_width(width), integer("depth", depth, 2), problem(data).X.dtype
         gain, (a, b, c) = jnp.asarray(self.gain, dtype), jr.split(as_key(key), 3)
         return DeepLinear(
             gain * jr.normal(a, (h, data.features), dtype),
@@ -66,7 +61,7 @@ class DeepOrthogonal(Initialization):
     """
 
     def __call__(self, key: Key, data: Regression, *, width: int, depth: int) -> DeepLinear:
-        h, L, dtype = self._width(data, width), _depth(depth), data.X.dtype
+        h, L, dtype = self._width(data, width), integer("depth", depth, 2), data.X.dtype
         first_key, hidden_key, last_key = jr.split(as_key(key), 3)
         root = jnp.sqrt(jnp.asarray(h, dtype))
         hidden = jnp.zeros((0, h, h), dtype)
@@ -82,7 +77,7 @@ class DeepOrthogonal(Initialization):
 
     def compressed(self, key: Key, data: Regression, *, width: int, depth: int) -> DeepLinear:
         """The compressed network, of width at most r + m, up to rotations of hidden units."""
-        h, L, dtype = self._width(data, width), _depth(depth), data.X.dtype
+        h, L, dtype = self._width(data, width), integer("depth", depth, 2), data.X.dtype
         first_key, _, last_key = jr.split(as_key(key), 3)
         root = jnp.sqrt(jnp.asarray(h, dtype))
         first = self._first(first_key, data, h)
@@ -102,7 +97,7 @@ class DeepOrthogonal(Initialization):
 
     @staticmethod
     def _width(data: Regression, width: Any) -> int:
-        return integer_width(width, data.outputs, "the last layer has orthogonal rows")
+        return integer_width(width, problem(data).outputs, "the last layer has orthogonal rows")
 
 
 class DeepBalanced(Initialization):
@@ -124,10 +119,10 @@ class DeepBalanced(Initialization):
         positive("scale", self.scale)
 
     def __call__(self, key: Key, data: Regression, *, width: int, depth: int) -> DeepLinear:
-        m, r, dtype = data.outputs, data.rank, data.X.dtype
+        m, r, dtype = problem(data).outputs, data.rank, data.X.dtype
         k = min(m, r)
         h = integer_width(width, k, "a balanced product of full rank needs min(r, m) hidden units")
-        L, scale = _depth(depth), jnp.asarray(self.scale, dtype)
+        L, scale = integer("depth", depth, 2), jnp.asarray(self.scale, dtype)
         if self.aligned:
             A, _, Bt = jnp.linalg.svd(data.targets, full_matrices=False)
             a = jnp.broadcast_to(scale, (k,))

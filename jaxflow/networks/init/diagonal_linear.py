@@ -4,13 +4,14 @@ import math
 from typing import ClassVar
 
 import jax.numpy as jnp
-from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from ...data import Regression
+from ...data.regression import problem
+from ...machine.arguments import number, positive
 from ...machine.keys import Key
 from ..diagonal_linear import DiagonalLinear
-from .base import Initialization, positive
+from .base import Initialization
 
 
 class Diagonal(Initialization):
@@ -31,13 +32,12 @@ class Diagonal(Initialization):
 
     def __check_init__(self):
         positive("alpha", self.alpha)
-        if not isinstance(self.depth, Tracer) and not 2 <= self.depth < math.inf:
-            raise ValueError(f"depth must be at least 2, got {self.depth}.")
+        number("depth", self.depth, "be at least 2, and finite", lambda x: 2 <= x < math.inf)
         if self.skip is not None:
             positive("skip", self.skip)
 
     def __call__(self, key: Key, data: Regression) -> DiagonalLinear:
-        dtype, D = data.X.dtype, data.features
+        dtype, D = problem(data).X.dtype, data.features
         start = jnp.broadcast_to(jnp.asarray(self.alpha, dtype), (D,))
         if self.shape is not None:
             start = start * jnp.asarray(self.shape, dtype)

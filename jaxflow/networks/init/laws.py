@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.integrate import quad_vec
 from scipy.special import gammaln, xlogy
 
-from .base import positive
+from ...machine.arguments import positive
 
 FAR = (1e6, 1e12)  # |x g(x)| must fall between these points, else the integral diverges
 

@@ -11,6 +11,8 @@ import jax.random as jr
 from jaxtyping import Array
 
 from ...data import Regression
+from ...data.regression import problem
+from ...machine.arguments import function, instance, shown
 from ...machine.keys import Key, as_key
 from ..activations import ReLU
 from ..shallow import ShallowNetwork
@@ -49,10 +51,12 @@ class Shallow(Initialization):
     intercept: bool = eqx.field(default=False, static=True)
 
     def __check_init__(self):
-        if self.parametrization not in ("standard", "ntk"):
-            raise ValueError(
-                f'parametrization must be "standard" or "ntk", got {self.parametrization!r}.'
-            )
+        for name in ("weights", "biases", "outputs"):
+            instance(name, getattr(self, name), Law, "a law, such as jf.init.Uniform(1.0)")
+        function("activation", self.activation, "activation(z), entry by entry")
+        if str(self.parametrization) not in ("standard", "ntk"):
+            said = shown(self.parametrization)
+            raise ValueError(f'parametrization must be "standard" or "ntk", got {said}.')
 
     rotates: ClassVar[bool] = False
 
@@ -72,7 +76,7 @@ class Shallow(Initialization):
     ) -> ShallowNetwork:
         h = integer_width(width) if room is None else width
         key = as_key(key)
-        D, m, dtype, units = data.features, data.outputs, data.X.dtype, room or h
+        D, m, dtype, units = problem(data).features, data.outputs, data.X.dtype, room or h
 
         def unit(i: Array) -> tuple[Array, Array, Array]:
             a, b, c = jr.split(jr.fold_in(key, i), 3)

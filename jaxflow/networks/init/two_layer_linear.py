@@ -17,11 +17,13 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...data import Regression, orthonormal
+from ...data.regression import problem
+from ...machine.arguments import instance, number, positive
 from ...machine.keys import Key, as_key
 from ..compression import on_rotated
 from ..two_layer_linear import TwoLayerLinear
 from ..wishart import bartlett, real
-from .base import Initialization, integer_width, pair, positive, width_or_array
+from .base import Initialization, integer_width, pair, width_or_array
 
 
 class Gaussian(Initialization):
@@ -61,11 +63,9 @@ class Gaussian(Initialization):
             raise ValueError("Give alpha or scale=(su, sv), not both.")
         if self.scale is not None:
             pair(self.scale)
-        elif not isinstance(self.alpha, Tracer) and not 0.25 < self.alpha <= 0.5:
-            raise ValueError(
-                f"alpha must lie in (1/4, 1/2], got {self.alpha}: use scale=(su, sv) for any "
-                "other size of the weights."
-            )
+        else:
+            remedy = ": use scale=(su, sv) for any other size of the weights"
+            number("alpha", self.alpha, "lie in (1/4, 1/2]", lambda x: 0.25 < x <= 0.5, remedy)
 
     def scales(self, width: Any) -> tuple[Any, Any]:
         """The standard deviations `(su, sv)` of the entries of U and V at this width."""
@@ -78,7 +78,7 @@ class Gaussian(Initialization):
     def __call__(self, key: Key, data: Regression, *, width: int) -> TwoLayerLinear:
         width = integer_width(width)
         u_key, v_key = jr.split(as_key(key))
-        dtype = data.X.dtype
+        dtype = problem(data).X.dtype
         su, sv = (jnp.asarray(s, dtype) for s in self.scales(width))
         return TwoLayerLinear(
             su * jr.normal(u_key, (data.features, width), dtype),
@@ -134,6 +134,9 @@ class Balanced(Initialization):
 
     width_free: ClassVar[bool] = True
 
+    def __check_init__(self):
+        instance("law", self.law, Gaussian, "a jf.init.Gaussian")
+
     def __call__(self, key: Key, data: Regression, *, width: int) -> TwoLayerLinear:
         width = self._width(data, width)
         network_key, q_key = jr.split(as_key(key))
@@ -152,7 +155,7 @@ class Balanced(Initialization):
         return self._factors(self.law.rotated(key, data, width=width), data.rotated())
 
     def _width(self, data: Regression, width: Any) -> Any:
-        k = min(data.rank, data.outputs)
+        k = min(problem(data).rank, data.outputs)
         return width_or_array(
             width, k, "a balanced product of full rank needs min(r, m) hidden units"
         )
@@ -189,7 +192,7 @@ class Spectral(Initialization):
 
     def compressed(self, key: Key, data: Regression, *, width: Any) -> TwoLayerLinear:
         """The network of width k, without R: nothing in it is random."""
-        k = min(data.rank, data.outputs)
+        k = min(problem(data).rank, data.outputs)
         width_or_array(width, k, "each of the min(r, m) modes needs a hidden unit")
         A, _, Bt = jnp.linalg.svd(data.targets, full_matrices=False)
         su, sv = (jnp.asarray(s, data.X.dtype) for s in self.scale)
@@ -238,7 +241,7 @@ class Orthogonal(Initialization):
         )
 
     def __call__(self, key: Key, data: Regression, *, width: int) -> TwoLayerLinear:
-        m, r = data.outputs, data.rank
+        m, r = problem(data).outputs, data.rank
         width = integer_width(self._width(data, width))
         z_key, u_key = jr.split(as_key(key))
         dtype = data.X.dtype
@@ -272,11 +275,10 @@ class LambdaBalanced(Initialization):
 
     def __check_init__(self):
         positive("scale", self.scale)
-        if not math.isfinite(self.lam):
-            raise ValueError(f"lam must be a finite number, got {self.lam}.")
+        number("lam", self.lam)
 
     def __call__(self, key: Key, data: Regression, *, width: int) -> TwoLayerLinear:
-        m, r = data.outputs, data.rank
+        m, r = problem(data).outputs, data.rank
         width = integer_width(width)
         lam = float(self.lam)
         if (lam > 0 and width > r) or (lam < 0 and width > m):
@@ -340,7 +342,7 @@ class Prescribed(Initialization):
         return TwoLayerLinear(narrow.U @ R.T, narrow.V @ R.T)
 
     def _modes(self, data: Regression) -> TwoLayerLinear:
-        m, r, dtype = data.outputs, data.rank, data.X.dtype
+        m, r, dtype = problem(data).outputs, data.rank, data.X.dtype
         if len(self.plus) > r or len(self.minus) > m:
             raise ValueError(
                 f"At most r = {r} eigenvalues of the imbalance are positive and m = {m} negative, "

@@ -5,12 +5,12 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from ...data import Regression
+from ...machine.arguments import number
 from ...networks import TwoLayerLinear, span_factors, stack
 from ...networks.init import Gaussian
 from ...networks.wishart import real
@@ -176,10 +176,8 @@ def bias_bound(
     """
     Gaussian(_known(alpha))
     _check_width(width)
-    if not isinstance(delta, Tracer) and not 0 < float(np.asarray(delta)) < 1:
-        raise ValueError(
-            f"delta is the probability of failure and must lie in (0, 1), got {delta}."
-        )
+    must = "lie in (0, 1), since it is the probability of failure"
+    number("delta", delta, must, lambda p: 0 < p < 1)
     s, m, r, D = data.singular_values, data.outputs, data.rank, data.features
     log_h = jnp.log(real(width, s.dtype))
     alpha, tail = real(alpha, s.dtype), jnp.log(2 / real(delta, s.dtype))
@@ -238,7 +236,8 @@ def bias_law(
     >>> [f"{float(jf.theory.bias_law(data, width)):.2e}" for width in (10**4, 10**6)]
     ['1.82e-02', '1.82e-03']
     """
-    law = Gaussian(_known(alpha), scale=scale and tuple(_known(size) for size in scale))
+    pair = tuple(map(_known, scale)) if isinstance(scale, tuple | list) else scale
+    law = Gaussian(_known(alpha), scale=pair)
     _check_width(width)
     dtype, m, r = data.X.dtype, data.outputs, data.rank
     h = real(width, dtype)
@@ -281,9 +280,9 @@ def _norm(A: Float[Array, "a b"]) -> Float[Array, ""]:
 
 def _known(value: ArrayLike | None) -> Any:
     # A number of the host: inside jit even comparisons of constants would be traced.
-    return value if value is None or isinstance(value, Tracer) else float(np.asarray(value))
+    free = value is None or isinstance(value, Tracer)
+    return value if free else float(number("alpha", value))
 
 
 def _check_width(width: ArrayLike) -> None:
-    if not isinstance(width, Tracer) and not float(np.asarray(width)) >= 1:
-        raise ValueError(f"width must be at least 1, got {width}.")
+    number("width", width, "be at least 1", lambda h: h >= 1)

@@ -6,10 +6,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from ..._types import Network
 from ...data import Regression
+from ...machine.arguments import positive
 from ...networks.curvature import slopes
 
 
@@ -29,7 +31,7 @@ class Oscillation(eqx.Module):
 def oscillation(
     network: Network,
     data: Regression,
-    learning_rate: Any,
+    learning_rate: ArrayLike,
     *,
     loss: Any = None,
     within: float = 1e-3,
@@ -74,7 +76,7 @@ class SelfStabilization(eqx.Module):
 
 
 def self_stabilization(
-    network: Network, data: Regression, learning_rate: Any, *, loss: Any = None
+    network: Network, data: Regression, learning_rate: ArrayLike, *, loss: Any = None
 ) -> SelfStabilization:
     """The constants of the reduced map (`reduced_step`) at a network, under a `loss`.
 
@@ -89,12 +91,14 @@ def self_stabilization(
         alpha,
         beta,
         jnp.sqrt(2 * rising / jnp.where(beta > 0, beta, 1)),
-        learning_rate * jnp.sqrt(rising),
+        jnp.multiply(learning_rate, jnp.sqrt(rising)),
         u,
     )
 
 
-def reduced_step(x: Any, y: Any, eta: Any, alpha: Any, beta: Any) -> tuple[Any, Any]:
+def reduced_step(
+    x: ArrayLike, y: ArrayLike, eta: ArrayLike, alpha: ArrayLike, beta: ArrayLike
+) -> tuple[Any, Any]:
     """The map `x -> -(1 + eta y) x`, `y -> y + eta (alpha - beta x^2 / 2)`, a step of descent.
 
     x is the displacement along the leading eigenvector of the Hessian, and y the excess
@@ -105,7 +109,7 @@ def reduced_step(x: Any, y: Any, eta: Any, alpha: Any, beta: Any) -> tuple[Any, 
     return -(1 + eta * y) * x, y + eta * (alpha - 0.5 * beta * x**2)
 
 
-def reduced_energy(x: Any, y: Any, alpha: Any, beta: Any) -> Any:
+def reduced_energy(x: ArrayLike, y: ArrayLike, alpha: ArrayLike, beta: ArrayLike) -> Any:
     """`(Y^2 + X^2 - log X^2) / 2`, `X = x sqrt(beta / (2 alpha))`, `Y = y / sqrt(alpha)`.
 
     The map `reduced_step` conserves it in the limit `eta sqrt(alpha) -> 0`.
@@ -121,5 +125,7 @@ def spike_height(x0: float, alpha: float, beta: float) -> float:
 
     **Source:** Damian, Nichani, Lee (ICLR 2023), section 4.
     """
+    for name, value in (("x0", abs(x0)), ("alpha", alpha), ("beta", beta)):
+        positive(name, value)
     z = x0**2 * beta / (2 * alpha)
     return math.sqrt(alpha * (z - math.log(z) - 1))

@@ -95,6 +95,8 @@ def descent_bound(
     factor = 1 - a1 * rate + a2 * rate**2 + a3 * rate**3 + a4 * rate**4
     largest = np.inf
     for b in (4 * c2 * L * S**2 / (c2 - 1), 8 * c2 * beta * L * S**2 / ((1 - c1) * level.least)):
+        if not np.isfinite(b):  # alpha is 0, and no step is known to be short enough
+            return DescentBound(factor, 0.0)
         roots = np.roots(np.asarray([a4, a3, a2 + b, -a1], float))
         real = roots[np.abs(roots.imag) < 1e-12 * np.abs(roots)].real
         largest = min(largest, *real[real > 0], np.inf)

@@ -61,6 +61,8 @@ def infinite_width_kernel(init: Shallow, X: ArrayLike, Z: ArrayLike | None = Non
 
 def _points(X: ArrayLike) -> np.ndarray:
     X = np.asarray(X, float)
+    if X.ndim not in (1, 2):
+        raise ValueError(f"Points must have shape (n, d), got {X.shape}.")
     return X[:, None] if X.ndim == 1 else X
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from ..._types import Network, Time
 from ...data import Regression
 from ...networks import best_fit, cross_kernel, trainable
+from ...networks.adopt import adopt
 from ...networks.base import predictions
 
 
@@ -36,6 +37,7 @@ class LinearizedFlow(eqx.Module):
     modes: Float[Array, " nm"]  # of the residual at the start
 
     def __init__(self, network: Network, data: Regression):
+        adopt(network, data)  # which says what is wrong with either
         self.network, self.X = network, data.X
         levels, self.basis = jnp.linalg.eigh(cross_kernel(network, data.X))
         floor = len(levels) * float(jnp.finfo(levels.dtype).eps) * levels[-1]

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 
 from ...data import Regression
+from ...machine.arguments import number
 from ...networks.init import Shallow
 from .curvature_penalty import kink, zeta
 from .kernels import infinite_width_kernel
@@ -66,13 +67,15 @@ def interpolant(
     targets, or if the samples are too few to determine the polynomial.
     """
     X, Y = np.asarray(data.X, float), np.asarray(data.Y, float)
-    if ridge < 0:
-        raise ValueError(f"ridge must be zero or more, got {ridge}.")
+    number("ridge", ridge, "be zero or more", lambda x: x >= 0)
     if ridge == 0:
         X, Y = _distinct(X, Y)
-    K = kernel(X, X) + ridge * np.eye(len(X))
+    K, square = kernel(X, X), (len(X), len(X))
+    if np.shape(K) != square:
+        raise ValueError(f"kernel(X, X) must have shape {square}, got {np.shape(K)}.")
+    K = K + ridge * np.eye(len(X))
     if degree is None:
-        return Interpolant(kernel, X, np.linalg.solve(K, Y))
+        return Interpolant(kernel, X, _solved(K, Y))
     T = monomials(X, degree)
     p = T.shape[1]
     if np.linalg.matrix_rank(T) < p:
@@ -83,8 +86,18 @@ def interpolant(
     # K is scaled to the size of T, so that the elimination keeps the digits of both.
     size = np.abs(K).max()
     whole = np.block([[K / size, T], [T.T, np.zeros((p, p))]])
-    found = np.linalg.solve(whole, np.r_[Y, np.zeros((p, Y.shape[1]))])
+    found = _solved(whole, np.r_[Y, np.zeros((p, Y.shape[1]))])
     return Interpolant(kernel, X, found[: len(X)] / size, found[len(X) :])
+
+
+def _solved(K: np.ndarray, Y: np.ndarray) -> np.ndarray:
+    try:
+        return np.linalg.solve(K, Y)
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            "The kernel is singular on these samples, so that no function interpolates them: use "
+            "ridge > 0."
+        ) from None
 
 
 def _distinct(X: np.ndarray, Y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
