@@ -13,7 +13,7 @@ from .claims import (
     Verdict as Verdict,
     verify as verify,
 )
-from .data import Regression as Regression
+from .data import Classification as Classification, Regression as Regression
 from .dynamics import (
     CentralFlow as CentralFlow,
     ConstrainedTrajectory as ConstrainedTrajectory,
@@ -46,7 +46,9 @@ from .networks import (
     module as module,
 )
 from .networks.losses import (
+    CrossEntropyLoss as CrossEntropyLoss,
     ExponentialLoss as ExponentialLoss,
+    HuberLoss as HuberLoss,
     LogisticLoss as LogisticLoss,
     SquaredLoss as SquaredLoss,
 )

@@ -18,7 +18,7 @@ from ..machine.arguments import flag, instance, integer, number, positive, shown
 from ..machine.keys import as_key
 from ..machine.user_files import sentence
 from ..networks.adopt import Where, adopt
-from ..networks.losses import SquaredLoss, usable
+from ..networks.losses import SquaredLoss, by_name, usable
 from .formulations import Parameters
 from .formulations.base import all_finite
 from .measure import Measure, named
@@ -140,7 +140,7 @@ def descent_settings(
         saves=jnp.asarray(at, int),
         until=as_arrays(known_rule(until), dtype),
         measures=as_arrays(named(measures), dtype),
-        loss=SquaredLoss() if loss is None else loss,
+        loss=by_name(loss),
         nesterov=nesterov,
         batch=None if batch == data.samples else batch,
         midpoints=flag("midpoints", midpoints),
@@ -151,7 +151,9 @@ def makes_steps(settings: DescentSettings) -> None:
     """`ValueError` unless the optimizer and the schedule can be called as a descent calls them."""
     try:
         rule = settings.rule()
-        rate = jnp.asarray(settings.rate(0) if callable(settings.rate) else settings.rate)
+        rate = jnp.asarray(
+            settings.rate(jnp.asarray(0)) if callable(settings.rate) else settings.rate
+        )
         if isinstance(rule, Descent):
             kind, what = optax.GradientTransformation, "an Optax transformation"
             instance("What it returns", rule.transform, kind, what)

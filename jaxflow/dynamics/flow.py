@@ -63,7 +63,9 @@ def gradient_flow(
     - `until`: a stopping rule, e.g. `jf.until.loss_ratio(1e-20)`. The flow ends where it is first
       met, located inside the step.
     - `measures`: the quantities to save along the way or at the end, see `jf.measures`.
-    - `loss`: `loss(prediction (n, m), target (n, m)) -> scalar`; default `1/2 ||Y - f(X)||_F^2`.
+    - `loss`: `loss(prediction (n, m), target (n, m)) -> scalar`, or the name of one: "squared" (the
+      default, `1/2 ||Y - f(X)||_F^2`), "cross_entropy", "logistic", "exponential" or "huber". L* is
+      its `optimum`, a number or a function of the data, else 0.
     - `formulation`: "auto", or the name of one: "two_layer_residual", "mirror" (of a
       `DiagonalLinear`), "residual", "parameters"; or "log_loss", in which `ts`, `t1` and the saved
       times are values of `-log L` (see `jf.log_loss_flow`).

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..machine.arguments import instance, integer, number, positive, shown
-from ..networks.losses import SquaredLoss
+from ..networks.losses import by_name
 from .integrators.implicit import Implicit
 from .measure import Measure, named
 from .until import Until, rule
@@ -89,7 +89,7 @@ def flow_settings(
         rtol=jnp.asarray(tolerance(rtol, dtype), dtype),
         until=as_arrays(rule(until), dtype),
         measures=as_arrays(named(measures), dtype),
-        loss=SquaredLoss() if loss is None else loss,
+        loss=by_name(loss),
         solver=named_solver(solver, rtol),
         adjoint=diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
         formulation=formulation,

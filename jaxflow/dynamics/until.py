@@ -72,6 +72,35 @@ class _Excess(Until):
         return now - jnp.asarray(self.log_excess, now.dtype)
 
 
+class _Loss(Until):
+    rotation_free: ClassVar[bool] = True
+    log_value: float | Float[Array, ""]
+
+    def __call__(self, t: Any, view: View, first: View) -> Float[Array, ""]:
+        now = view.loss
+        return jnp.log(now) - jnp.asarray(self.log_value, now.dtype)
+
+
+class _Margin(Until):
+    rotation_free: ClassVar[bool] = True
+    value: float | Float[Array, ""]
+
+    def __call__(self, t: Any, view: View, first: View) -> Float[Array, ""]:
+        now = jnp.min(view.margins)
+        return jnp.asarray(self.value, now.dtype) - now
+
+
+class _Accuracy(Until):
+    rotation_free: ClassVar[bool] = True
+    level: float | Float[Array, ""]
+
+    def __call__(self, t: Any, view: View, first: View) -> Float[Array, ""]:
+        right, dtype = jnp.sum(view.margins > 0), view.margins.dtype
+        # Half a sample above the number that is needed, so that the value is never zero.
+        needed = jnp.ceil(jnp.asarray(self.level, dtype) * view.data.samples - 1e-6)
+        return needed - 0.5 - right.astype(dtype)
+
+
 class _Stagnation(Until):
     log_ratio: float | Float[Array, ""]
 
@@ -101,6 +130,21 @@ def excess(value: float) -> Until:
 def gradient_norm(value: float) -> Until:
     """Stop once `||grad L||_F`, over all trainable parameters, is at most `value`."""
     return _GradientNorm(math.log(positive("value", value)))
+
+
+def loss(value: float) -> Until:
+    """Stop once L is at most `value`."""
+    return _Loss(math.log(positive("value", value)))
+
+
+def margin(value: float) -> Until:
+    """Stop once the least margin of all samples is at least `value`: see `networks.margins`."""
+    return _Margin(number("value", value))
+
+
+def accuracy(level: float) -> Until:
+    """Stop once a share `level` of the samples is classified right."""
+    return _Accuracy(number("level", level, "lie in (0, 1]", lambda x: 0 < x <= 1))
 
 
 def stagnation(ratio: float = 1e-6) -> Until:

@@ -3,23 +3,28 @@
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..data import Regression
 from ..networks.adopt import bare
+from ..networks.base import predictions
+from ..networks.margins import margins
 from .formulations import Formulation
+from .formulations.base import optimal_loss
 
 
 class View(eqx.Module):
     """One moment of a trajectory. Every quantity is computed when it is asked for.
 
-    **Attributes:** the `formulation`, the `state` in its coordinates, and the `loss`.
+    **Attributes:** the `formulation`, the `state` in its coordinates, and the `objective`, which is
+    the loss as a function of predictions and targets.
     """
 
     formulation: Formulation
     state: Any
     first: Any  # the network at time 0, with its mask
-    loss: Any
+    objective: Any
 
     @property
     def data(self) -> Regression:
@@ -50,6 +55,16 @@ class View(eqx.Module):
     def log_excess(self) -> Float[Array, ""]:
         """`log(L - L*)`."""
         return self.formulation.log_excess(self.state)
+
+    @property
+    def loss(self) -> Float[Array, ""]:
+        """L."""
+        return optimal_loss(self.objective, self.formulation) + jnp.exp(self.log_excess)
+
+    @property
+    def margins(self) -> Float[Array, " n"]:
+        """The margin of each sample, for targets that are classes: see `networks.margins`."""
+        return margins(predictions(self.network, self.data.X), self.data.Y)
 
     @property
     def log_speed(self) -> Float[Array, ""]:

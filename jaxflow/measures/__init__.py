@@ -1,6 +1,7 @@
 """Measures: quantities of a trajectory. The same object serves a single flow and a sweep."""
 
 from ..dynamics.measure import Measure as Measure
+from .classification import Accuracy as Accuracy, Margin as Margin
 from .functions import along as along, at_end as at_end
 from .kernels import (
     KernelMovement as KernelMovement,

@@ -32,7 +32,7 @@ class Sharpness(Measure):
     rotation_free: ClassVar[bool] = True
 
     def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
-        return sharpness(view.trained, view.data, loss=view.loss)
+        return sharpness(view.trained, view.data, loss=view.objective)
 
 
 class SingularValues(Measure):

@@ -19,7 +19,9 @@ from .kernel import (
     tangent_kernel as tangent_kernel,
 )
 from .losses import (
+    CrossEntropyLoss as CrossEntropyLoss,
     ExponentialLoss as ExponentialLoss,
+    HuberLoss as HuberLoss,
     LogisticLoss as LogisticLoss,
     MarginLoss as MarginLoss,
     SquaredLoss as SquaredLoss,

@@ -1,4 +1,8 @@
-"""Losses. Any callable `(prediction (n, m), target (n, m)) -> scalar` will do."""
+"""Losses. Any callable `(prediction (n, m), target (n, m)) -> scalar` will do.
+
+A loss may have an `optimum`, its least value: a number, or a function of the data. It is 0 if there
+is none.
+"""
 
 import abc
 from typing import Any
@@ -9,7 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..data import Regression
-from ..machine.arguments import function, shown
+from ..data.labels import signed
+from ..machine.arguments import function, positive, shown
 from ..machine.user_files import sentence
 
 
@@ -22,10 +27,32 @@ class SquaredLoss(eqx.Module):
         return 0.5 * jnp.sum((target - prediction) ** 2)
 
 
+def by_name(loss: Any) -> Any:
+    """The loss of this name, by default the squared one; what is no name is returned as it is."""
+    if not (loss is None or isinstance(loss, str)):
+        return loss
+    if loss not in LOSSES:
+        names = ", ".join(repr(name) for name in LOSSES if name)
+        raise ValueError(
+            f"No loss is called {loss!r}: choose one of {names}, or give a function "
+            "loss(prediction, target) of two arrays of shape (n, m)."
+        )
+    return LOSSES[loss]()
+
+
+def least(loss: Any, data: Regression) -> Float[Array, ""]:
+    """The least value that the loss may have on this data: its `optimum`, or 0."""
+    optimum = getattr(loss, "optimum", 0)
+    return jnp.asarray(optimum(data) if callable(optimum) else optimum, data.X.dtype)
+
+
 def usable(loss: Any, data: Regression) -> Any:
     """The loss, by default the squared one; `ValueError` unless it makes one number of the data."""
-    if loss is None:
-        return SquaredLoss()
+    loss = by_name(loss)
+    if isinstance(loss, SquaredLoss):
+        return loss
+    if isinstance(loss, MarginLoss):
+        signed(data)
     function("loss", loss, "loss(prediction, target), both of shape (n, m)")
     shape = jax.ShapeDtypeStruct(data.Y.shape, data.Y.dtype)
     try:
@@ -74,3 +101,56 @@ class LogisticLoss(MarginLoss):
         # Beyond 36 the logarithm is -m to all digits, and its argument is rounding.
         near = jnp.log(jax.nn.softplus(-jnp.minimum(margins, 36.0)))
         return jnp.where(margins > 36.0, -margins, near)
+
+
+class CrossEntropyLoss(eqx.Module):
+    r"""`L = -sum_i sum_k y_ik log softmax(f(x_i))_k`, for targets that are classes, one-hot.
+
+    Rows of Y may also be probabilities. The optimum is the entropy of the labels: 0 if no input is
+    repeated with another class.
+    """
+
+    def __call__(
+        self, prediction: Float[Array, "n m"], target: Float[Array, "n m"]
+    ) -> Float[Array, ""]:
+        if prediction.shape[-1] == 1:
+            raise ValueError(
+                "The cross-entropy needs an output per class, got 1: give one-hot targets, as "
+                "jf.Classification(X, labels, one_hot=True) makes them, or use 'logistic'."
+            )
+        return -jnp.sum(target * jax.nn.log_softmax(prediction, axis=-1))
+
+    def optimum(self, data: Regression) -> Float[Array, ""]:
+        """The cross-entropy of the mean label of each input, the best prediction there is."""
+        return -jnp.sum(jax.scipy.special.xlogy(data.Y, data.means))
+
+
+class HuberLoss(eqx.Module):
+    """`L = sum h(y - f)`, `h(e) = e^2 / 2` up to `|e| = delta`, and linear beyond.
+
+    The optimum is taken to be 0, a lower bound where an input is repeated with other targets.
+
+    **Source:** Huber, Annals of Mathematical Statistics 35 (1964), equation 4.1.
+    """
+
+    delta: float = 1.0
+
+    def __check_init__(self):
+        positive("delta", self.delta)
+
+    def __call__(
+        self, prediction: Float[Array, "n m"], target: Float[Array, "n m"]
+    ) -> Float[Array, ""]:
+        size = jnp.abs(target - prediction)
+        near = jnp.minimum(size, self.delta)
+        return jnp.sum(near * (size - 0.5 * near))
+
+
+LOSSES = {
+    None: SquaredLoss,
+    "squared": SquaredLoss,
+    "cross_entropy": CrossEntropyLoss,
+    "logistic": LogisticLoss,
+    "exponential": ExponentialLoss,
+    "huber": HuberLoss,
+}

@@ -15,7 +15,7 @@ from ...data import Regression
 from ...networks import span_factors, trainable
 from ...networks.adopt import bare
 from ...networks.base import WrongNetwork
-from ...networks.losses import SquaredLoss
+from ...networks.losses import SquaredLoss, least
 
 
 class Formulation(eqx.Module):
@@ -152,4 +152,4 @@ def optimal_loss(loss: Any, form: Formulation) -> Float[Array, ""]:
     """What the excess loss is counted from: L*, in the loss's own units."""
     if isinstance(loss, SquaredLoss):
         return loss(getattr(form, "goal", form.data.best_fit), form.data.Y)
-    return jnp.asarray(getattr(loss, "optimum", 0), form.data.X.dtype)
+    return least(loss, form.data)

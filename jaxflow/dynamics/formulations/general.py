@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PyTree
 from ...data import Regression
 from ...networks import best_fit, tangent_kernel
 from ...networks.base import predictions
-from ...networks.losses import SquaredLoss
+from ...networks.losses import SquaredLoss, least
 from .base import Formulation, formulations, like, norm, optimal_loss, split
 from .log_loss import LogLossParameters
 from .residual import LogResidual, ResidualFormulation, ResidualState, TangentKernel
@@ -154,7 +154,8 @@ class Parameters(Formulation):
 
     The excess loss is computed from the parameters, so it has a floor near 1e-32 of the initial
     loss, and a stop below about 1e-16 of it may never fire. A loss of the user's own is taken to
-    have infimum `loss.optimum` if it has that attribute, else 0; below it the excess is NaN.
+    have the infimum `loss.optimum`, a number or a function of the data, if it has that attribute,
+    else 0; below it the excess is NaN.
     """
 
     name: ClassVar[str] = "parameters"
@@ -175,7 +176,7 @@ class Parameters(Formulation):
     def excess(self, parameters: PyTree[Array]) -> Float[Array, ""]:
         """`L - L*`; its gradient is that of the loss."""
         loss = self.objective(_predict(parameters, self.frozen, self.data), self.goal)
-        return loss - jnp.asarray(getattr(self.objective, "optimum", 0), loss.dtype)
+        return loss - least(self.objective, self.data)
 
     def loss(self, parameters: PyTree[Array]) -> Float[Array, ""]:
         """L, with the gradient of `L - L*`: close to a minimum that one has more digits."""
@@ -203,8 +204,8 @@ class Parameters(Formulation):
         log = jnp.where(met, -jnp.inf, jnp.log(jnp.where(met, 1, excess)))
         # What falls further is no least value, and counting from it would tell nothing.
         rounding = float(jnp.finfo(excess.dtype).eps) ** 0.5
-        least = jnp.asarray(getattr(self.objective, "optimum", 0), excess.dtype)
-        return jnp.where(excess < -rounding * (1 + jnp.abs(least)), jnp.nan, log)
+        size = 1 + jnp.abs(least(self.objective, self.data))
+        return jnp.where(excess < -rounding * size, jnp.nan, log)
 
     def lift(self, state: PyTree[Array], network: Any) -> Any:
         return eqx.combine(state, self.frozen)

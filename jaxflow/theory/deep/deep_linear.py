@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 from scipy.special import hyp2f1
 
+from ...machine.arguments import integer
 from ...networks import DeepLinear
 
 
@@ -89,7 +90,7 @@ def deep_mode_time(a: ArrayLike, s: float, a0: float, depth: int) -> np.ndarray:
 
     **Source:** Saxe, McClelland, Ganguli (2014), for the equation.
     """
-    p = 2 - 2 / depth
+    p = 2 - 2 / integer("depth", depth, 3)
 
     def antiderivative(x: Any) -> Any:
         x = np.asarray(x, float)
