@@ -143,7 +143,8 @@ def test_stops_against_the_closed_form():
     # Whitened data, spectral weights: u v of each mode is logistic, at any depth.
     data = jf.Regression(np.eye(2), np.diag([1.0, 3.0]))
     sizes = jnp.geomspace(0.01, 0.3, 9)
-    nets = jax.vmap(lambda a: jf.init.Spectral((a, a))(jr.key(0), data, width=2))(sizes)
+    draw = jax.vmap(lambda a: jf.init.Spectral((a, a))(jr.key(0), data, width=2))
+    nets = jax.jit(draw)(sizes)
     for ratio in (1e-3, 1e-100):
         settings = flow_settings(jnp.float64, until=jf.until.loss_ratio(ratio), rtol=1e-11)
         many, _ = together(nets, data, settings, jnp.asarray(9, jnp.int32))
