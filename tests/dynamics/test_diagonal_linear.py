@@ -14,6 +14,7 @@ from jaxflow.theory import MirrorMap
 Diagonal = jf.init.Diagonal
 
 KEY = jr.key(0)
+TS = np.array([0.0, 0.01, 0.03, 0.1, 0.3, 1.0])
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,18 @@ def flow(network, data, formulation, **options):
     return jf.gradient_flow(network, data, formulation=formulation, **options).check()
 
 
+def path(network, data, formulation, end=1.0):
+    """To as many digits as there are: one program for all ends."""
+    return flow(
+        network,
+        data,
+        formulation,
+        ts=end * TS,
+        measures=[jf.measures.Product()],
+        rtol=1e-12,
+    )
+
+
 @pytest.mark.parametrize(
     ("depth", "alpha", "skip"),
     [(2.0, 0.05, None), (2.0, 2.0, 0.3), (2.5, 0.3, None), (3.0, 0.3, None), (4.0, 0.6, 0.5)],
@@ -32,12 +45,7 @@ def flow(network, data, formulation, **options):
 def test_paths_agree(data, depth, alpha, skip):
     """At finite times, in parameters and in mirror coordinates."""
     network = Diagonal(alpha, depth, skip=skip)(KEY, data)
-    ts = np.array([0.0, 0.01, 0.03, 0.1, 0.3, 1.0])
-    product = [jf.measures.Product()]
-    paths = [
-        flow(network, data, name, ts=ts, measures=product, rtol=1e-12)
-        for name in ("mirror", "residual")
-    ]
+    paths = [path(network, data, name) for name in ("mirror", "residual")]
     mirror, parameters = (np.asarray(p.measures["product"]) for p in paths)
     gap = np.linalg.norm(mirror - parameters, axis=(1, 2))
     assert np.all(gap[1:] <= 1e-10 * np.linalg.norm(parameters, axis=(1, 2))[1:])
@@ -70,14 +78,10 @@ def test_rows_of_another_scale_are_another_path(data):
     network = Diagonal(0.1)(KEY, data)
     scale = np.linspace(0.5, 2.0, data.samples)[:, None]
     wrong = jf.Regression(scale * data.X, scale * data.Y)
-    ts = np.array([0.0, 0.05, 0.2])
-    right, other = (
-        flow(network, d, "mirror", ts=ts, measures=[jf.measures.Product()]).measures["product"]
-        for d in (data, wrong)
-    )
+    right, other = (path(network, d, "mirror", 0.2).measures["product"] for d in (data, wrong))
     assert np.linalg.norm(right[-1] - other[-1]) > 1e-2 * np.linalg.norm(right[-1])
     ends = [
-        flow(network, d, "mirror", until=jf.until.loss_ratio(1e-20)).product for d in (data, wrong)
+        flow(network, d, "auto", until=jf.until.loss_ratio(1e-20)).product for d in (data, wrong)
     ]
     np.testing.assert_allclose(ends[0], ends[1], atol=1e-6)
 
@@ -105,7 +109,7 @@ def test_starts_that_differ(data):
     """u and v of any positive values: mirror coordinates are exact there too."""
     u, v = (jr.uniform(jr.key(i), (data.features,), minval=0.2, maxval=0.6) for i in (1, 2))
     network = jf.DiagonalLinear(u, v, 3.0)
-    ends = [flow(network, data, f, t1=0.3, rtol=1e-12).network.beta for f in ("mirror", "residual")]
+    ends = [path(network, data, f, 0.3).network.beta for f in ("mirror", "residual")]
     np.testing.assert_allclose(ends[0], ends[1], rtol=1e-9, atol=1e-12)
 
 
@@ -154,7 +158,7 @@ def test_stops_far_below_the_parameters_floor(data):
 @pytest.mark.parametrize("solver", ["explicit", "implicit"])
 def test_both_solvers(data, solver):
     network = Diagonal(0.02, 3.0)(KEY, data)
-    expected = flow(network, data, "mirror", t1=20.0, rtol=1e-12).product
+    expected = path(network, data, "mirror", 20.0).product
     found = flow(network, data, "mirror", t1=20.0, solver=solver, rtol=1e-9).product
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 

@@ -1,5 +1,6 @@
 """Many trajectories at once are the trajectories one by one."""
 
+import functools
 import math
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ from jaxflow.networks import compress
 
 DATA = jf.data.gaussian(jr.key(3), 5, 12, 2)
 TS = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 20)])
+COUNT = 16
 MEASURES = (
     jf.measures.LogExcess(),
     jf.measures.Times(),
@@ -29,14 +31,13 @@ MEASURES = (
 )
 
 
-def networks(count=16, width=30, scale=1.0, data=DATA):
+@functools.cache
+def networks():
     law = jf.init.Gaussian()
-    drawn = jax.vmap(lambda key: compress(law(key, data, width=width), data))(
-        jr.split(jr.key(1), count)
-    )
+    draw = jax.jit(jax.vmap(lambda key: compress(law(key, DATA, width=30), DATA)))
     # From rich to lazy: trajectories of very different lengths.
-    sizes = scale * jnp.geomspace(0.05, 3.0, count)[:, None, None]
-    return jax.tree.map(lambda leaf: sizes * leaf, drawn)
+    sizes = jnp.geomspace(0.05, 3.0, COUNT)[:, None, None]
+    return jax.tree.map(lambda leaf: sizes * leaf, draw(jr.split(jr.key(1), COUNT)))
 
 
 @eqx.filter_jit
@@ -59,16 +60,43 @@ def count_of(nets):
     return jnp.asarray(len(nets.V), jnp.int32)
 
 
-@pytest.mark.parametrize("solver", [diffrax.Tsit5(), diffrax.Bosh3()])
-def test_the_same_steps_and_values_as_alone(solver):
+# Two programs with saved times, without a rule and with one; and one without, `stopping`.
+TIMED = pytest.mark.parametrize(
+    ("solver", "until", "slots"),
+    [(diffrax.Tsit5(), None, 8), (diffrax.Bosh3(), jf.until.loss_ratio(1e-4), 16)],
+    ids=["to the end", "to a stop"],
+)
+
+
+def timed(solver, until):
     rtol = 1e-5 if isinstance(solver, diffrax.Bosh3) else 1e-8
-    settings = flow_settings(jnp.float64, measures=MEASURES, solver=solver, rtol=rtol)
+    return flow_settings(jnp.float64, measures=MEASURES, solver=solver, rtol=rtol, until=until)
+
+
+def stopping(excess=1e-6, rtol=1e-8):
+    return flow_settings(
+        jnp.float64,
+        measures=MEASURES[:2],
+        until=jf.until.excess(excess),
+        solver=diffrax.Tsit5(),
+        rtol=rtol,
+        max_steps=700,
+    )
+
+
+@TIMED
+def test_the_same_steps_and_values_as_alone(solver, until, slots):
+    settings = timed(solver, until)
+    rtol = float(settings.rtol)
     nets, ts = networks(), jnp.asarray(TS)
-    many, lockstep = together(nets, DATA, settings, count_of(nets), ts)
+    many, lockstep = together(nets, DATA, settings, count_of(nets), ts, slots=slots)
     each = alone(nets, DATA, settings, ts)
     assert set(many) == set(each)
-    np.testing.assert_array_equal(many["status"], 0)
+    # With a rule, some stop and some do not.
+    assert set(np.asarray(many["status"])) == ({0} if until is None else {1, 4})
+    np.testing.assert_array_equal(many["status"], each["status"])
     np.testing.assert_array_equal(many["steps"], each["steps"])
+    np.testing.assert_allclose(many["t_end"], each["t_end"], rtol=1e-9)
     errors = {"discrepancy", "imbalance_drift"}  # of the integration: both small, not the same
     for name in errors:
         assert np.max(many[name]) < 10 * rtol
@@ -77,26 +105,46 @@ def test_the_same_steps_and_values_as_alone(solver):
     assert int(lockstep[0]) >= int(np.sum(many["steps"]))
 
 
+@TIMED
+def test_no_time_at_all(solver, until, slots):
+    nets, nothing = networks(), jnp.zeros(len(TS))
+    settings = timed(solver, until)
+    many, _ = together(nets, DATA, settings, count_of(nets), nothing, slots=slots)
+    each = alone(nets, DATA, settings, nothing)
+    np.testing.assert_array_equal(many["status"], each["status"])
+    np.testing.assert_array_equal(many["t_end"], 0)
+    np.testing.assert_array_equal(each["t_end"], 0)
+
+
 def test_stops_are_located_as_well_as_alone():
-    settings = flow_settings(
-        jnp.float64, measures=MEASURES[:2], until=jf.until.loss_ratio(1e-20), rtol=1e-10
-    )
+    settings = stopping(1e-20, rtol=1e-10)
     nets = networks()
     many, _ = together(nets, DATA, settings, count_of(nets))
     each = alone(nets, DATA, settings)
     np.testing.assert_array_equal(many["status"], 1)
     np.testing.assert_allclose(many["t_end"], each["t_end"], rtol=1e-9)
-    fall = many["log_excess_end"] - many["log_excess_start"]
-    np.testing.assert_allclose(fall, math.log(1e-20), rtol=0, atol=1e-10)
+    np.testing.assert_allclose(many["log_excess_end"], math.log(1e-20), rtol=0, atol=1e-10)
     np.testing.assert_allclose(many["t"], each["t"], rtol=1e-9)
     np.testing.assert_allclose(many["log_excess"], each["log_excess"], rtol=0, atol=1e-7)
+
+
+def test_out_of_steps():
+    settings = stopping(rtol=1e-12)
+    nets = networks()
+    many, _ = together(nets, DATA, settings, count_of(nets))
+    each = alone(nets, DATA, settings)
+    assert set(np.asarray(many["status"])) == {1, 2}
+    np.testing.assert_array_equal(many["status"], each["status"])
+    # The first steps are so exact that their length follows rounding.
+    np.testing.assert_allclose(many["t_end"], each["t_end"], rtol=1e-3)
 
 
 def test_stops_against_the_closed_form():
     # Whitened data, spectral weights: u v of each mode is logistic, at any depth.
     data = jf.Regression(np.eye(2), np.diag([1.0, 3.0]))
     sizes = jnp.geomspace(0.01, 0.3, 9)
-    nets = jax.vmap(lambda a: jf.init.Spectral((a, a))(jr.key(0), data, width=2))(sizes)
+    draw = jax.vmap(lambda a: jf.init.Spectral((a, a))(jr.key(0), data, width=2))
+    nets = jax.jit(draw)(sizes)
     for ratio in (1e-3, 1e-100):
         settings = flow_settings(jnp.float64, until=jf.until.loss_ratio(ratio), rtol=1e-11)
         many, _ = together(nets, data, settings, jnp.asarray(9, jnp.int32))
@@ -112,22 +160,20 @@ def test_stops_against_the_closed_form():
 
 
 def test_company_order_and_room_do_not_matter():
-    settings = flow_settings(jnp.float64, measures=MEASURES[:2], until=jf.until.loss_ratio(1e-6))
     nets = networks()
     order = np.random.default_rng(0).permutation(len(nets.V))
     shuffled = jax.tree.map(lambda leaf: leaf[order], nets)
-    one, _ = together(nets, DATA, settings, count_of(nets))
-    other, _ = together(shuffled, DATA, settings, count_of(nets))
+    one, _ = together(nets, DATA, stopping(), count_of(nets))
+    other, _ = together(shuffled, DATA, stopping(), count_of(nets))
     for name in one:
         np.testing.assert_array_equal(one[name][order], other[name], err_msg=name)
-    wide, _ = together(nets, DATA, settings, count_of(nets), slots=16)
+    wide = alone(nets, DATA, stopping())  # all sixteen side by side
     for name in one:
         np.testing.assert_allclose(one[name], wide[name], rtol=1e-12, atol=1e-14, err_msg=name)
 
 
 def test_filling_is_not_solved():
-    settings = flow_settings(jnp.float64, measures=MEASURES[:2], until=jf.until.loss_ratio(1e-6))
-    nets = networks()
+    nets, settings = networks(), stopping()
     whole, lockstep = together(nets, DATA, settings, jnp.asarray(16, jnp.int32))
     some, less = together(nets, DATA, settings, jnp.asarray(5, jnp.int32))
     for name in whole:
@@ -136,27 +182,8 @@ def test_filling_is_not_solved():
     assert less[0] < lockstep[0]
 
 
-def test_ends_of_every_kind():
-    ratio = jf.until.loss_ratio(1e-4)
-    nets, ts = networks(), jnp.asarray(TS)
-    nothing = jnp.zeros(1)
-    for settings, grid in [
-        (flow_settings(jnp.float64, until=ratio), ts),  # some stop, some do not
-        (flow_settings(jnp.float64, until=ratio, max_steps=20), None),
-        (flow_settings(jnp.float64), nothing),
-        (flow_settings(jnp.float64, until=ratio), nothing),
-    ]:
-        many, _ = together(nets, DATA, settings, count_of(nets), grid)
-        each = alone(nets, DATA, settings, grid)
-        np.testing.assert_array_equal(many["status"], each["status"])
-        # Out of steps: the first of them are so exact that their length follows rounding.
-        close = 1e-3 if settings.max_steps == 20 else 1e-9
-        np.testing.assert_allclose(many["t_end"], each["t_end"], rtol=close)
-
-
 def test_what_overflows_is_reported_and_harms_nobody():
-    settings = flow_settings(jnp.float64, measures=MEASURES[:2], until=jf.until.loss_ratio(1e-4))
-    nets = networks()
+    nets, settings = networks(), stopping(1e-4)
     clean, _ = together(nets, DATA, settings, count_of(nets))
     bad = eqx.tree_at(lambda n: n.V, nets, nets.V.at[3].set(jnp.nan).at[7].set(1e200))
     mixed, _ = together(bad, DATA, settings, count_of(nets))
@@ -167,53 +194,48 @@ def test_what_overflows_is_reported_and_harms_nobody():
 
 
 def test_a_minimum_stops_at_once():
-    net = jf.TwoLayerLinear(jnp.concatenate([DATA.min_norm, jnp.zeros((12, 1))], 1), jnp.eye(2, 3))
-    nets = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), net)
+    net = jf.TwoLayerLinear(jnp.concatenate([DATA.min_norm, jnp.zeros((12, 5))], 1), jnp.eye(2, 7))
+    nets = jax.tree.map(lambda leaf: jnp.stack([leaf] * COUNT), net)
     exact = jf.Regression(DATA.X, np.asarray(DATA.X @ net.product))
-    settings = flow_settings(jnp.float64, until=jf.until.excess(1e-6))
-    many, _ = together(nets, exact, settings, jnp.asarray(3, jnp.int32))
+    many, _ = together(nets, exact, stopping(), count_of(nets))
     np.testing.assert_array_equal(many["status"], 1)
 
 
-class Flat(jf.until.Until):
-    """A rule that is met in a jump."""
+class Crossing(jf.until.Until):
+    """A rule that is met in a jump (power 0), or that touches zero with a high power."""
 
     at: float
-
-    def __call__(self, t, view, first):
-        return jnp.where(t >= jnp.asarray(self.at, t.dtype), -1.0, 1.0).astype(t.dtype)
-
-
-class Slow(jf.until.Until):
-    """A rule that touches zero with a high power."""
-
-    at: float
+    power: float
     rotation_free: ClassVar[bool] = True
 
     def __call__(self, t, view, first):
-        return (jnp.asarray(self.at, t.dtype) - t) ** 5
+        left = self.at - t
+        return jnp.sign(left) * jnp.abs(left) ** self.power
 
 
-@pytest.mark.parametrize(("rule", "close"), [(Flat, 1e-12), (Slow, 1e-2)])
-def test_rules_that_are_hard_to_locate(rule, close):
-    nets = networks(5)
-    settings = flow_settings(jnp.float64, until=rule(0.123))
+@pytest.mark.parametrize(("power", "close"), [(0.0, 1e-12), (5.0, 1e-2)])
+def test_rules_that_are_hard_to_locate(power, close):
+    nets = networks()
+    settings = flow_settings(jnp.float64, until=Crossing(0.123, power))
     many, _ = together(nets, DATA, settings, count_of(nets))
     np.testing.assert_array_equal(many["status"], 1)
     np.testing.assert_allclose(many["t_end"], 0.123, rtol=close)
 
 
-@pytest.mark.parametrize("x64", [True, False])
-def test_single_precision(x64):
+def test_single_precision():
     drawn = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), networks())
-    with jax.enable_x64(x64):
-        data = jf.Regression(np.asarray(DATA.X, np.float32), np.asarray(DATA.Y, np.float32))
-        nets = jax.tree.map(jnp.asarray, drawn)
-        settings = flow_settings(
-            jnp.float32, until=jf.until.loss_ratio(1e-6), measures=MEASURES[:2]
-        )
-        many, _ = together(nets, data, settings, count_of(nets))
+    found = {}
+    for x64 in (True, False):
+        with jax.enable_x64(x64):
+            data = jf.Regression(np.asarray(DATA.X, np.float32), np.asarray(DATA.Y, np.float32))
+            nets = jax.tree.map(jnp.asarray, drawn)
+            settings = flow_settings(
+                jnp.float32, until=jf.until.loss_ratio(1e-6), measures=MEASURES[:2]
+            )
+            found[x64], _ = together(nets, data, settings, count_of(nets))
+            if x64:
+                each = alone(nets, data, settings)
+    for many in found.values():
         assert many["t_end"].dtype == many["log_excess"].dtype == jnp.float32
         np.testing.assert_array_equal(many["status"], 1)
-        each = alone(nets, data, settings)
         np.testing.assert_allclose(many["t_end"], each["t_end"], rtol=2e-4)

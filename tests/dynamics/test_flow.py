@@ -20,7 +20,8 @@ from jaxflow.dynamics.settings import flow_settings, times
 from jaxflow.dynamics.status import failed, flags, retryable
 from jaxflow.measures import ImbalanceDrift, Product
 
-TIMES = np.array([0.0, 0.1, 0.4, 1.0, 2.0, 4.0, 8.0])
+# As many as in GRID: one program for both.
+TIMES = np.array([0.0, 0.1, 0.4, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0])
 TIGHT = 1e-12
 D, M, H, R = 6, 2, 5, 3
 
@@ -61,10 +62,6 @@ def draw(data, width=H, size=0.7, seed=0):
         jnp.asarray(size * rng.normal(size=(data.features, width))),
         jnp.asarray(size * rng.normal(size=(data.outputs, width))),
     )
-
-
-def batch_of(networks):
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *networks)
 
 
 @eqx.filter_jit
@@ -170,14 +167,20 @@ def test_formulations_agree(data, network, tight, formulation):
 GRID = np.array([0.0, 0.05, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 20.0])
 
 
-def along(network, data, rtol):
-    solution = gradient_flow(network, data, ts=GRID, rtol=rtol, measures=(Product(),)).check()
+def along(network, data, rtol, measures=MEASURES):
+    solution = gradient_flow(network, data, ts=GRID, rtol=rtol, measures=measures).check()
     return np.asarray(solution.measures["product"])
+
+
+def padded(network):
+    """The network with units of weight zero, which stay zero, up to the width of the others."""
+    more = ((0, 0), (0, H - network.width))
+    return jf.TwoLayerLinear(*(jnp.asarray(np.pad(W, more)) for W in (network.U, network.V)))
 
 
 @pytest.fixture(scope="module")
 def isotropic():
-    return problem(singular_values=(1.3,) * 3, features=5)
+    return problem(singular_values=(1.3,) * 3)
 
 
 @pytest.mark.parametrize(("rtol", "atol"), [(TIGHT, 1e-10), (None, 1e-8)])
@@ -187,7 +190,7 @@ def test_saxe(isotropic, rtol, atol):
     A, s, Bt = np.linalg.svd(np.asarray(data.span_solution), full_matrices=False)
     modes = np.asarray(theory.saxe(1.3**2 * GRID, s, 0.01))
     expected = np.einsum("dr,rk,tk,km->tdm", np.asarray(data.right), A, modes, Bt)
-    np.testing.assert_allclose(along(network, data, rtol), expected, rtol=0, atol=atol)
+    np.testing.assert_allclose(along(padded(network), data, rtol), expected, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("lam", [0.8, 0.0, -0.8])
@@ -197,7 +200,7 @@ def test_lambda_balanced(isotropic, lam, rtol, atol):
     network = jf.init.LambdaBalanced(lam=lam, scale=0.6)(jr.key(2), data, width=2)
     gram = theory.lambda_balanced(network, data, GRID)
     expected = np.asarray(data.right) @ np.asarray(gram.product)
-    np.testing.assert_allclose(along(network, data, rtol), expected, rtol=0, atol=atol)
+    np.testing.assert_allclose(along(padded(network), data, rtol), expected, rtol=0, atol=atol)
 
 
 def scalar_problem(y):
@@ -213,7 +216,7 @@ def scalar_network(u, v):
 @pytest.mark.parametrize(("u", "v"), [(1.2, 0.3), (-1.2, 0.3), (0.2, -0.9), (-0.2, -1.5)])
 def test_scalar(y, u, v, rtol, atol):
     expected = np.prod([np.asarray(w) for w in theory.scalar(GRID, y, u, v)], axis=0)
-    product = along(scalar_network(u, v), scalar_problem(y), rtol)
+    product = along(scalar_network(u, v), scalar_problem(y), rtol, [Product()])
     np.testing.assert_allclose(product.ravel(), expected, rtol=0, atol=atol)
 
 
@@ -234,13 +237,12 @@ def test_time_zero_is_the_start(network, tight):
 
 
 def test_no_time_at_all(data, network):
-    solution = gradient_flow(network, data, ts=0.0).check()
+    solution = gradient_flow(network, data, ts=0.0, rtol=TIGHT).check()
     np.testing.assert_array_equal(flat(solution.network), flat(network))
     assert solution.ts.shape == (1,)
     assert solution.t1 == 0
 
 
-@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("seed", range(2))
 def test_limit_is_the_min_norm_solution_plus_what_is_off_the_span(data, seed):
     start = draw(data, seed=seed)
@@ -301,7 +303,7 @@ def test_start_at_a_minimum_stays():
 @pytest.fixture(scope="module")
 def seeds(data):
     law = jf.init.Gaussian()
-    return jax.vmap(lambda key: law(key, data, width=H))(jr.split(jr.key(3), 48))
+    return jax.jit(jax.vmap(lambda key: law(key, data, width=H)))(jr.split(jr.key(3), 24))
 
 
 @pytest.mark.parametrize("ratio", [1e-20, 1e-200])
@@ -324,7 +326,8 @@ LONG = np.linspace(0.0, 400.0, 61)
 
 def scalar_batch(pairs, *, ratio=1e-200, rtol=1e-8, ts=LONG):
     pairs = [*pairs, *SIGNS][: len(SIGNS)]  # always of one size: one program
-    networks = batch_of([scalar_network(u, v) for u, v in pairs])
+    U, V = np.array(pairs).T[:, :, None, None]
+    networks = jax.vmap(jf.TwoLayerLinear)(jnp.asarray(U), jnp.asarray(V))
     settings = flow_settings(
         jnp.float64, until=jf.until.loss_ratio(ratio), rtol=rtol, max_steps=200
     )
@@ -335,9 +338,9 @@ def test_residual_keeps_its_accuracy_to_any_depth():
     solution = scalar_batch(SIGNS).check()
     assert set(names(solution.result)) == {"stopped"}
     for i, (u, v) in enumerate(SIGNS):
-        running = np.asarray(solution.ts[i]) < np.asarray(solution.t1[i])
-        ts = np.append(np.asarray(solution.ts[i])[running], np.asarray(solution.t1[i]))
-        got = np.append(np.asarray(solution.log_excess[i])[running], solution.log_excess1[i])
+        # What lies beyond the end reads as the end.
+        ts = np.append(np.asarray(solution.ts[i]), solution.t1[i])
+        got = np.append(np.asarray(solution.log_excess[i]), solution.log_excess1[i])
         log_residual, _ = theory.scalar_residual(ts, 0.7, u, v)
         expected = 2 * np.asarray(log_residual) - np.log(2)
         assert expected[-1] < np.log(1e-199)

@@ -53,7 +53,10 @@ def solution(problem):
 def networks(problem):
     """The networks at the saved times, each from a trajectory of its own."""
     data, network = problem
-    ends = [jf.gradient_flow(network, data, t1=t, rtol=1e-10).network for t in TS[1:]]
+    ends = [
+        jf.gradient_flow(network, data, ts=TS / TS[-1] * t, measures=MEASURES, rtol=1e-10).network
+        for t in TS[1:]
+    ]
     return [network, *ends]
 
 

@@ -1,10 +1,14 @@
-"""A sweep in a process of its own, to be killed, doubled and distributed."""
+"""A sweep in a process of its own, to be killed, doubled and distributed.
+
+Of descents: what is solved makes no difference to the store, and each process traces it anew.
+"""
 
 import signal
 import time
 
 import jax
 import jax.random as jr
+import optax
 
 import jaxflow as jf
 
@@ -26,8 +30,9 @@ def main(store, pipe, wait=0.0, cluster=()):
     sweep = jf.Sweep(
         jf.data.gaussian(jr.key(7), 4, 9, 1),
         jf.init.Gaussian(),
-        over={"width": [10, 10**6], "alpha": [0.3, 0.5]},
+        over={"width": [10, 10**6], "learning_rate": [0.01, 0.02]},
         seeds=SEEDS,
+        descent={"optimizer": optax.sgd, "steps": 500},
         until=jf.until.loss_ratio(1e-3),
         measures=[jf.measures.Level(), jf.measures.OffSpanDistance()],
         block=BLOCK,
