@@ -100,6 +100,7 @@ def flows_optimized(optimized, monkeypatch):
 @pytest.mark.usefixtures("flows_optimized")
 @pytest.mark.parametrize("width", [30, 200])
 def test_level_rate_and_distance_have_the_law_of_full_networks(width):
+    # A wrong law differs by 1 / width, the more the smaller the width; the flow need not go far.
     direct, full = laws_of(Gaussian(), width), laws_of(Drawn(), width)
     assert min(p_values(direct, full)) > ALIKE
     if width == 30:
