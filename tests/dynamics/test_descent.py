@@ -100,7 +100,7 @@ def test_saved_steps_start_at_zero_and_end_at_the_last():
 
 def test_small_steps_are_the_flow(data, network):
     flow = gradient_flow(network, data, ts=[1.0], rtol=1e-12).network.product
-    counts = 2 ** np.arange(5, 10)
+    counts = 2 ** np.arange(5, 10, 2)
     errors = [
         float(
             jnp.linalg.norm(
@@ -201,8 +201,9 @@ def test_compressed_network_descends_alike(data, optimizer):
 @pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("kwargs", [{"momentum": 0.9}, {"batch": 3}], ids=["momentum", "batches"])
 def test_any_width_descends_alike_for_long(kwargs):
+    # Rounding of sums over the units grows with the root of the width: 10,000 are enough to see it.
     problem = jf.data.gaussian(jax.random.key(1), 6, 8, 2, whiten=True)
-    wide = jf.init.Gaussian()(jax.random.key(2), problem, width=100_000)
+    wide = jf.init.Gaussian()(jax.random.key(2), problem, width=10_000)
     ends = [
         gradient_descent(net, problem, sgd, learning_rate=2e-3, steps=5000, saves=2, **kwargs)
         for net in (wide, jf.compress(wide, problem))
@@ -241,7 +242,7 @@ def test_label_noise_is_of_its_size(data, network):
         ).network.V
 
     still = gradient_descent(network, data, sgd, learning_rate=1e-2, steps=1, saves=2).network.V
-    moved = np.stack([np.asarray(end(seed, 0.5) - still) for seed in range(200)])
+    moved = np.stack([np.asarray(end(seed, 0.5)) for seed in range(200)]) - np.asarray(still)
     # One step moves V by eta noise^T X U.
     expected = 1e-2 * 0.5 * np.linalg.norm(np.asarray(data.X @ network.U), axis=0)
     spread = moved.std(axis=0)

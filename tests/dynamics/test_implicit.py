@@ -78,35 +78,39 @@ def test_dense_output_is_of_order_4_everywhere(theta):
 # The inverse
 
 
+@eqx.filter_jit
+def inverted(kronecker, T, c, shift, E):
+    """`inverse(c, shift)` of both kernels at E, and the slowest rate of the structured one."""
+    kernel, dense = KroneckerKernel.of(*kronecker), DenseKernel.of(T)
+    return kernel.slowest, [one.inverse(c, shift)(E) for one in (kernel, dense)]
+
+
 @settings(max_examples=25)
 @given(
-    m=st.integers(1, 4),
-    r=st.integers(1, 5),
+    sizes=st.sampled_from([(1, 1), (1, 4), (2, 2), (3, 5), (4, 3)]),
     decades=st.floats(0, 6),
     log_c=st.floats(-3, 12),
     seed=st.integers(0, 999),
 )
-def test_structured_inverse_is_the_inverse(m, r, decades, log_c, seed):
-    rng = np.random.default_rng(seed)
+def test_structured_inverse_is_the_inverse(sizes, decades, log_c, seed):
+    rng, (m, r) = np.random.default_rng(seed), sizes
     s = np.geomspace(1, 10**-decades, r) if r > 1 else np.ones(1)
     V, U1 = rng.normal(size=(m, m + r)), rng.normal(size=(r, m + r))
     a, b = V @ V.T, U1 @ U1.T
-    kernel = KroneckerKernel.of(jnp.asarray(s), jnp.asarray(a), jnp.asarray(b))
     SBS = s[:, None] * b * s[None]
     T = np.kron(np.diag(s**2), a) + np.kron(SBS, np.eye(m))  # of E row by row
     levels = np.linalg.eigvalsh(T)
-    np.testing.assert_allclose(kernel.slowest, levels[0], rtol=1e-7, atol=1e-14 * levels[-1])
-    dense = DenseKernel.of(jnp.asarray(T))
     c = 10**log_c / levels[-1]
     shift = float(rng.uniform(0, 1)) * min(levels[0] + 0.5 / c, levels[-1])
     E = rng.normal(size=(r, m))
-    for one in (kernel, dense):
-        x = one.inverse(jnp.asarray(c), jnp.asarray(shift))(jnp.asarray(E))
+    slowest, found = inverted(*jax.tree.map(jnp.asarray, ((s, a, b), T, c, shift, E)))
+    np.testing.assert_allclose(slowest, levels[0], rtol=1e-7, atol=1e-14 * levels[-1])
+    for kernel, x in zip(("structured", "dense"), map(np.asarray, found), strict=True):
         # By the residual of every row, in the units of that row.
         TX = s[:, None] ** 2 * (x @ a) + SBS @ x
         gap = x + c * (TX - shift * x) - E
         row = np.abs(E).max() + c * s**2 * np.abs(b).max() * np.abs(x).max()
-        assert np.all(np.abs(gap) <= 1e-7 * row[:, None] + 1e-7 * np.abs(x)), one
+        assert np.all(np.abs(gap) <= 1e-7 * row[:, None] + 1e-7 * np.abs(x)), kernel
 
 
 def test_an_indefinite_operator_has_no_inverse():
@@ -121,7 +125,10 @@ def test_an_indefinite_operator_has_no_inverse():
 
 
 def stiff(condition, m=2, r=6, seed=0):
-    """A problem with geometric spectrum of X^T X, and a network of width 200 for it."""
+    """A problem with geometric spectrum of X^T X, and a network of width 200 for it.
+
+    Flows of one kind (implicit until a rule, ...) are one program here: their shapes are these.
+    """
     rng = np.random.default_rng(seed)
     s = np.geomspace(1, condition**-0.5, r)
     X = np.linalg.qr(rng.normal(size=(r, r)))[0] * s
@@ -129,19 +136,19 @@ def stiff(condition, m=2, r=6, seed=0):
     return jf.init.Gaussian().compressed(jr.key(seed), data, width=200), data
 
 
-def fixed(form, y0, steps, t1):
-    solver = jf.Implicit().bind(form, jnp.asarray(1e-12))
-    return diffrax.diffeqsolve(
-        diffrax.ODETerm(form.field), solver, 0.0, t1, t1 / steps, y0, max_steps=steps + 1
-    ).ys
-
-
 def test_order_of_convergence():
     network, data = stiff(10.0)
     form = TwoLayerResidual.build(network, data, jf.SquaredLoss())
     y0 = form.start(network)
-    solve = eqx.filter_jit(lambda steps: fixed(form, y0, steps, 4.0))
-    ends = {n: jax.tree.map(lambda leaf: leaf[-1], solve(n)) for n in (8, 16, 32, 256)}
+    solver = jf.Implicit().bind(form, jnp.asarray(1e-12))
+
+    @jax.jit
+    def solve(dt):
+        term = diffrax.ODETerm(form.field)
+        ys = diffrax.diffeqsolve(term, solver, 0.0, 4.0, dt, y0, max_steps=257).ys
+        return jax.tree.map(lambda leaf: leaf[-1], ys)
+
+    ends = {n: solve(4.0 / n) for n in (8, 16, 32, 256)}
     best = ends.pop(256)
 
     def error(a, b):
@@ -191,7 +198,7 @@ def test_deep_stops_at_the_right_time(ratio):
 
 @pytest.mark.parametrize("condition", [1e2, 1e7, 1e12])
 def test_steps_do_not_grow_with_the_condition_number(condition):
-    network, data = stiff(condition, r=12)
+    network, data = stiff(condition)
     rule = jf.until.loss_ratio(1e-20)
     flow = jf.gradient_flow(network, data, until=rule, solver="implicit", rtol=1e-8).check()
     assert flow.stats["steps"] <= 400
@@ -213,19 +220,22 @@ def test_a_horizon_of_1e12():
 
 def test_a_slow_mode_too_small_to_be_seen_still_takes_over():
     # The targets hardly have a component along the slow direction, and the weights none.
-    data = jf.Regression(np.diag([1.0, 0.1]), np.array([[1.0], [1e-11]]))
-    network = jf.TwoLayerLinear(jnp.eye(2, 3), jnp.array([[0.0, 0.0, 1.0]]))
+    # (Four directions and one output more, for the shape, are there without anything to learn.)
+    Y = np.zeros((6, 2))
+    Y[:2, 0] = 1.0, 1e-11
+    data = jf.Regression(np.diag([1.0, 0.1, 1, 1, 1, 1]), Y)
+    network = jf.TwoLayerLinear(jnp.eye(6, 8), jnp.eye(2, 8, k=6).at[1].set(0))
     rule = jf.until.loss_ratio(1e-40)
     ends = [
         jf.gradient_flow(network, data, until=rule, solver=solver, rtol=rtol).check().t1
-        for solver, rtol in (("implicit", 1e-6), ("explicit", 1e-11))
+        for solver, rtol in (("implicit", 1e-6), ("explicit", 1e-9))
     ]
     assert abs(ends[0] / ends[1] - 1) < 1e-5
 
 
 def test_nothing_to_learn():
-    data = jf.Regression(np.eye(2), np.ones((2, 1)))
-    network = jf.TwoLayerLinear(jnp.ones((2, 1)), jnp.ones((1, 1)))
+    data = jf.Regression(np.eye(6), np.ones((6, 2)))
+    network = jf.TwoLayerLinear(jnp.ones((6, 8)), jnp.eye(2, 8))
     rule = jf.until.loss_ratio(1e-3)
     flow = jf.gradient_flow(network, data, until=rule, solver="implicit").check()
     assert flow.log_excess1 == -jnp.inf
@@ -278,7 +288,7 @@ def test_under_vmap_every_trajectory_is_its_own():
         return jf.gradient_flow(moved, data, until=rule, solver="implicit", rtol=1e-7).t1
 
     several = jnp.stack([network.V, 0.3 * network.V, 2 * network.V])
-    alone = jnp.stack([jax.jit(end)(V) for V in several])
+    alone = jnp.stack([end(V) for V in several])
     np.testing.assert_allclose(jax.jit(jax.vmap(end))(several), alone, rtol=1e-6)
 
 
@@ -303,11 +313,18 @@ def shallow():
     return eqx.nn.MLP(3, 2, 30, 1, activation=jnp.tanh, key=jr.key(0)), data
 
 
-def test_a_tanh_network(shallow):
-    network, data = shallow
-    ts = jnp.geomspace(1e-2, 20.0, 30)
-    exact = jf.gradient_flow(network, data, ts=ts, solver="explicit", rtol=1e-11).check()
-    flow = jf.gradient_flow(network, data, ts=ts, solver="implicit", rtol=1e-7).check()
+@pytest.fixture(scope="module")
+def flows(shallow):
+    """Of a tanh network, by both solvers, until its gradient is small."""
+    rule, ts = jf.until.gradient_norm(1e-2), jnp.append(jnp.geomspace(1e-2, 20.0, 30), 1e3)
+    return {
+        solver: jf.gradient_flow(*shallow, ts=ts, until=rule, solver=solver, rtol=rtol).check()
+        for solver, rtol in (("explicit", 1e-11), ("implicit", 1e-7))
+    }
+
+
+def test_a_tanh_network(flows):
+    exact, flow = flows["explicit"], flows["implicit"]
     assert flow.stats["steps"] < exact.stats["steps"] / 10
     np.testing.assert_allclose(flow.log_excess, exact.log_excess, rtol=0, atol=1e-6)
     ends = [jax.tree.leaves(eqx.filter(f.network, eqx.is_array)) for f in (flow, exact)]
@@ -315,19 +332,17 @@ def test_a_tanh_network(shallow):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
 
 
-def test_gradient_norm_is_a_stopping_rule(shallow):
-    network, data = shallow
-    rule = jf.until.gradient_norm(1e-2)
-    for solver in ("implicit", "explicit"):
-        flow = jf.gradient_flow(network, data, until=rule, solver=solver, rtol=1e-6).check()
-        parameters, frozen = eqx.partition(flow.network, eqx.is_inexact_array)
+def test_gradient_norm_is_a_stopping_rule(shallow, flows):
+    data = shallow[1]
 
-        def loss(parameters, frozen=frozen):
-            prediction = jax.vmap(eqx.combine(parameters, frozen))(data.X)
-            return 0.5 * jnp.sum((data.Y - prediction) ** 2)
+    @eqx.filter_jit
+    @eqx.filter_grad
+    def gradient(network):
+        return 0.5 * jnp.sum((data.Y - jax.vmap(network)(data.X)) ** 2)
 
-        leaves = jax.tree.leaves(jax.grad(loss)(parameters))
-        size = np.sqrt(sum(float(jnp.sum(leaf**2)) for leaf in leaves))
+    for flow in flows.values():
+        leaves = map(np.asarray, jax.tree.leaves(gradient(flow.network)))
+        size = np.sqrt(sum(np.sum(leaf**2) for leaf in leaves))
         np.testing.assert_allclose(size, 1e-2, rtol=1e-3)
     with pytest.raises(ValueError, match="positive and finite"):
         jf.until.gradient_norm(0.0)
@@ -391,6 +406,11 @@ def test_a_forced_solver_is_kept():
         jf.gradient_flow(network, data, t1=1.0, solver="implicit", formulation="parameters")
 
 
+MEASURES = [jf.measures.RateSlack(), jf.measures.ImbalanceDrift()]
+# What two sweeps have in common: their programs are the same.
+COMMON = {"seeds": 3, "until": jf.until.loss_ratio(1e-10), "measures": MEASURES, "max_steps": 500}
+
+
 def test_sweeps_choose_by_chunk():
     _, hard = stiff(1e6)
     _, mild = stiff(2.0)
@@ -398,9 +418,7 @@ def test_sweeps_choose_by_chunk():
         {"hard": hard, "mild": mild},
         jf.init.Gaussian(),
         over={"data": ["hard", "mild"], "width": [50, 10**6]},
-        seeds=3,
-        until=jf.until.loss_ratio(1e-10),
-        measures=[jf.measures.RateSlack(), jf.measures.ImbalanceDrift()],
+        **COMMON,
     )
     dataset = jf.run(sweep)
     assert np.all(dataset.status == 1)
@@ -421,15 +439,7 @@ def test_sweeps_choose_by_chunk():
 
 def test_what_explicit_steps_cannot_do_is_done_by_the_other():
     _, data = stiff(1e5)
-    sweep = jf.Sweep(
-        data,
-        jf.init.Gaussian(),
-        widths=[50],
-        seeds=2,
-        until=jf.until.loss_ratio(1e-10),
-        solver="explicit",
-        max_steps=500,
-    )
+    sweep = jf.Sweep(data, jf.init.Gaussian(), widths=[50, 100], solver="explicit", **COMMON)
     dataset = jf.run(sweep)
     assert np.all(dataset.status == 1)
     assert np.all(dataset.retried == 1)
@@ -440,19 +450,19 @@ def test_what_explicit_steps_cannot_do_is_done_by_the_other():
 def test_nearly_rank_deficient_data(smallest):
     # What counts as zero belongs to L*; what does not is learned in its own time.
     rng = np.random.default_rng(0)
-    X = np.linalg.qr(rng.normal(size=(3, 3)))[0] * np.array([1.0, 0.3, smallest])
-    Y = X @ rng.normal(size=(3, 2))
+    X = np.linalg.qr(rng.normal(size=(6, 6)))[0] * np.r_[np.geomspace(1, 0.3, 5), smallest]
+    Y = X @ rng.normal(size=(6, 2))
     kept, dropped = (jf.Regression(X, Y, rank_tolerance=tol) for tol in (1e-15, 1e-6))
-    assert (kept.rank, dropped.rank) == (3, 2)
+    assert (kept.rank, dropped.rank) == (6, 5)
     network = jf.init.Gaussian().compressed(jr.key(0), kept, width=100)
     flow = jf.gradient_flow(network, kept, t1=1e12, solver="implicit").check()
     assert flow.stats["steps"] < 400
     # The slow direction has hardly begun to be learned: its part of the loss is what is left, and
     # the weights agree on it.
-    slow = kept.targets[2] - kept.singular_values[2] * (kept.right.T @ flow.network.product)[2]
+    slow = kept.targets[-1] - kept.singular_values[-1] * (kept.right.T @ flow.network.product)[-1]
     np.testing.assert_allclose(
         flow.log_excess1, np.log(0.5 * np.sum(np.asarray(slow) ** 2)), atol=1e-4
     )
     rule = jf.until.loss_ratio(1e-25)
     flow = jf.gradient_flow(network, dropped, until=rule, solver="implicit").check()
-    np.testing.assert_allclose(dropped.optimal_loss, 0.5 * np.sum(kept.targets[2] ** 2), rtol=1e-4)
+    np.testing.assert_allclose(dropped.optimal_loss, 0.5 * np.sum(kept.targets[-1] ** 2), rtol=1e-4)
