@@ -93,7 +93,7 @@ def test_what_self_stabilization_is_made_of(data, key):
 def test_bad_numbers_of_eigenpairs(data, key):
     network = FAMILIES["two layers"](key, data)
     for k in (0, 1000):
-        with pytest.raises(ValueError, match="number of parameters|at least 1"):
+        with pytest.raises(ValueError, match=r"number of parameters|at least 1"):
             theory.hessian_eigenpairs(network, data, k)
 
 
