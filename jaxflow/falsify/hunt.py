@@ -279,9 +279,9 @@ def _hunt(inequality: Inequality, chart: Chart, size: Size, key: PRNGKeyArray) -
         i = jnp.argmin(jnp.where(counts, slack, jnp.inf))
         return jnp.where(counts, slack, jnp.inf)[i], t[i], jnp.sum(counts, dtype=jnp.int32)
 
-    def broken(c: Any) -> Array:
-        slack, _, _ = worst(c)
-        return jnp.where(jnp.isfinite(slack), slack, 0)
+    def broken(c: Any) -> tuple[Array, tuple[Array, Array, Array]]:
+        found = worst(c)
+        return jnp.where(jnp.isfinite(found[0]), found[0], 0), found
 
     ascent = optax.chain(
         optax.zero_nans(),
@@ -292,18 +292,16 @@ def _hunt(inequality: Inequality, chart: Chart, size: Size, key: PRNGKeyArray) -
 
     def step(carry: Any, _: Any) -> tuple[Any, Array]:
         c, state, kept = carry
-        gradient = jax.grad(broken)(c)
-        change, state = ascent.update(gradient, state, c)
-        new = optax.apply_updates(c, change)
-        slack, t, count = worst(new)
+        gradient, (slack, t, count) = jax.grad(broken, has_aux=True)(c)
         # Networks outside the hypotheses, or not finite, may be passed but are not kept.
         better = slack < kept[1]
-        kept = jax.tree.map(lambda a, b: jnp.where(better, a, b), (new, slack, t), kept)
-        return (new, state, kept), count
+        kept = jax.tree.map(lambda a, b: jnp.where(better, a, b), (c, slack, t), kept)
+        change, state = ascent.update(gradient, state, c)
+        return (optax.apply_updates(c, change), state, kept), count
 
     def climbing(c: Any, slack: Array, t: Array) -> tuple[Any, Array, Array, Array]:
         carry = c, ascent.init(c), (c, slack, t)
-        (_, _, (c, slack, t)), counts = jax.lax.scan(step, carry, None, climb)
+        (_, _, (c, slack, t)), counts = jax.lax.scan(step, carry, None, climb + 1)
         return c, slack, t, jnp.sum(counts, dtype=jnp.int32)
 
     keys = jr.split(key, restarts)

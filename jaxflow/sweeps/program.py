@@ -21,7 +21,7 @@ from ..dynamics.integrators.choose_solver import choose_solver, last
 from ..dynamics.integrators.implicit import Implicit
 from ..dynamics.settings import FlowSettings, as_arrays, spread
 from ..dynamics.solution import summary
-from ..machine.compiling import jit
+from ..machine.compiling import BRIEF, jit
 from ..networks.losses import SquaredLoss
 from .drawing import (
     Drawing,
@@ -41,6 +41,7 @@ BATCHES = 2**32 - 1  # folded into a trajectory's key: the key of its batches an
 # A step on CPU is fastest while all slots stay in cache: about ten copies of the state per slot.
 CACHE_BYTES, DEVICE_BYTES, COPIES = 2**19, 2**31, 10
 IMPLICIT_BYTES = 2**13  # of a network, beyond which implicit solves go one by one on CPU
+FEW = 2048  # rows whose draw takes less time than compiling it well does
 SAMPLE = 16  # networks of a group by which its solver is chosen
 
 
@@ -94,17 +95,25 @@ def _spread(devices: tuple[Any, ...], work: Callable[..., Any], shared: Any, spl
     return spread(shared, split)
 
 
-@eqx.filter_jit
-def draw(
+def _draw(
     drawing: Drawing, devices: tuple[Any, ...], data: Regression, rows: Rows, count: Any
 ) -> PyTree:
-    """The networks of these rows; the first `count[d]` rows of device d are no padding."""
-
     def work(data: Regression, split: Any) -> PyTree:
         rows, count = split
         return draw_first(drawing, data, rows, count[0])
 
     return _spread(devices, work, data, (rows, count))
+
+
+_draw_many, _draw_few = eqx.filter_jit(_draw), jit(_draw, BRIEF)
+
+
+def draw(
+    drawing: Drawing, devices: tuple[Any, ...], data: Regression, rows: Rows, count: Any
+) -> PyTree:
+    """The networks of these rows; the first `count[d]` rows of device d are no padding."""
+    few = len(rows.width) <= FEW and drawing.mode != "full"
+    return (_draw_few if few else _draw_many)(drawing, devices, data, rows, count)
 
 
 @jit

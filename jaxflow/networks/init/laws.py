@@ -50,9 +50,8 @@ class Law(eqx.Module):
         end = self.reach
         inside = sorted({abs(float(b)) for b in breaks if 0 < abs(b) < end})
         points = [-b for b in reversed(inside)] + [0.0] + inside
-        return self._integral(
-            lambda x: g(x) * float(self.density(np.asarray(x))), -end, end, points
-        )
+        density = self.density  # a module binds its methods anew each time
+        return self._integral(lambda x: g(x) * float(density(np.asarray(x))), -end, end, points)
 
     def _integral(
         self, g: Callable[[float], Any], start: float, end: float, points: Sequence[float]

@@ -136,6 +136,7 @@ def _quadrature(init: Shallow, X: np.ndarray, Z: np.ndarray, derivative: bool) -
     else:
         return _smooth(init, x, z, derivative)
     leak = phi.slope if isinstance(phi, LeakyReLU) else 0.0
+    second = float(init.biases.radius(lambda b: b**2, 1)) if leak else 0.0
 
     def given(w: float) -> np.ndarray:
         s, t = np.broadcast_arrays((w * x)[:, None], (w * z)[None])
@@ -143,7 +144,6 @@ def _quadrature(init: Shallow, X: np.ndarray, Z: np.ndarray, derivative: bool) -
         inside = scale * _truncated(init.biases, s, t, smooth)
         if not leak:
             return inside
-        second = float(init.biases.radius(lambda b: b**2, 1))
         even = np.ones_like(s) if derivative else s * t + second
         return (leak**2 + leak * (1 - leak)) * even + (1 - leak) ** 2 * inside
 
