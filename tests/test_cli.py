@@ -363,6 +363,15 @@ def test_a_broken_file_of_claims_is_refused(here):
     assert "broken.py" in refused("verify", "broken.py")
 
 
+def test_a_file_of_claims_is_loaded_in_double_precision(here):
+    Path("early.py").write_text("import jax\nassert jax.config.read('jax_enable_x64')\n")
+    jax.config.update("jax_enable_x64", False)
+    try:
+        assert "defines no claims" in refused("verify", "early.py")
+    finally:
+        jax.config.update("jax_enable_x64", True)
+
+
 # Verify
 
 

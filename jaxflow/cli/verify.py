@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated
 
-import jax
 import typer
 
 from .. import claims, report as plotting
@@ -45,12 +44,10 @@ def verify(
         for folder in (report, figures):
             if folder is not None:
                 writable_folder(folder)
+        set_precision("float64")  # before a user's file makes its data
         chosen = names or list(claims.catalogue())
-        several = len({claim.id.split(".")[0] for n in chosen for claim in claims.find(n)}) > 1
-        if several and jobs != 1:  # each process of the pool configures its own device
-            jax.config.update("jax_enable_x64", True)
-        else:
-            set_precision("float64")
+        for name in chosen:
+            claims.find(name)
         return chosen
 
     chosen = checked(plan)
