@@ -45,7 +45,7 @@ def test_losses_and_their_optima():
     outputs = jnp.asarray(np.random.default_rng(1).normal(size=(6, 3)))
     want = optax.softmax_cross_entropy(outputs, DATA.Y).sum()
     np.testing.assert_allclose(jf.CrossEntropyLoss()(outputs, DATA.Y), want, rtol=1e-14)
-    want = optax.huber_loss(outputs, DATA.Y, 0.7).sum()
+    want = optax.huber_loss(outputs, DATA.Y, delta=0.7).sum()
     np.testing.assert_allclose(jf.HuberLoss(0.7)(outputs, DATA.Y), want, rtol=1e-14)
     # One input twice with one class, another three times with two: 3 times the entropy of 1/3.
     twice = jf.Classification(X[[0, 0, 1, 1, 1, 2]], ["a", "a", "b", "b", "c", "c"])
