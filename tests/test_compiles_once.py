@@ -147,6 +147,7 @@ LAWS = {
 }
 
 DATA = {
+    "Classification": lambda f, p: f(p.data.X, np.arange(p.data.samples) % 2),
     "gaussian": lambda f, p: f(p.key, 3, 4, 2),
     "load": lambda f, p: f("diabetes", samples=20, key=p.key),
     "orthonormal": lambda f, p: f(p.key, 3, 2),
@@ -164,6 +165,8 @@ MODULES = {
     "MirrorMap": lambda p: (p.mirror.potential(p.x), p.mirror.slope(p.x), p.mirror.inverse(p.x)),
     "LinearizedFlow": lambda p: linearized(theory.LinearizedFlow(p.shallow, p.line), p),
     "SquaredLoss": lambda p: jf.SquaredLoss()(p.data.Y, 2 * p.data.Y),
+    "CrossEntropyLoss": lambda p: jf.CrossEntropyLoss()(p.data.Y, p.data.Y),
+    "HuberLoss": lambda p: jf.HuberLoss()(p.data.Y, 2 * p.data.Y),
     "ExponentialLoss": lambda p: jf.ExponentialLoss()(p.labels.Y, p.one.Y),
     "LogisticLoss": lambda p: jf.LogisticLoss()(p.labels.Y, p.one.Y),
     "activations": lambda p: [f(p.x) for f in activations()],

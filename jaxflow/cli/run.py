@@ -126,7 +126,8 @@ def _own(plan: Callable[[], Any]) -> Any:
         for cause in (error, error.__cause__):
             if cause is not None and (said := of_devices(cause)):
                 fail(said)
-        said = located(error)
+        # The line of the user's own function, where an error of ours was raised from its error.
+        said = (error.__cause__ and located(error.__cause__)) or located(error)
         if said is None and not isinstance(error, (ValueError, OSError)):
             raise
         fail(said or error)

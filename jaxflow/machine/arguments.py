@@ -51,8 +51,10 @@ def integer(name: str, value: Any, least: int = 1) -> int:
     return int(value)
 
 
-def numbers(name: str, value: Any) -> tuple[int, ...] | None:
+def numbers(name: str, value: Any) -> Any:
     """The shape of an array, None if it is not known yet; `ValueError` unless it is of numbers."""
+    if _real(value) is not None:  # integers that fit no array, too
+        return ()
     try:
         array = value if hasattr(value, "dtype") else np.asarray(value)
     except jax.errors.TracerArrayConversionError:  # traced, within a list

@@ -57,7 +57,7 @@ class DeepLinear(eqx.Module):
         the flow.
         """
         instance("layers", layers, Sequence, "a list of matrices")
-        shapes = [numbers("A layer", W) or () for W in layers]
+        shapes: list[Any] = [numbers("A layer", W) or () for W in layers]
         chained = all(len(shape) == 2 for shape in shapes)
         chained = chained and all(a[0] == b[1] for a, b in itertools.pairwise(shapes))
         if len(layers) < 2 or not chained:

@@ -26,7 +26,7 @@ from .bias import (
     min_norm_condition as min_norm_condition,
     off_span_overlap as off_span_overlap,
 )
-from .border import asked
+from .border import asked as _asked
 from .classification import (
     Separator as Separator,
     max_margin_l1 as max_margin_l1,
@@ -107,5 +107,5 @@ from .wide import (
     zeta as zeta,
 )
 
-_found = {name: f for name, f in vars().items() if inspect.isfunction(f) and f is not asked}
-vars().update({name: asked(f) for name, f in _found.items()})
+_found = {name: f for name, f in vars().items() if inspect.isfunction(f) and f is not _asked}
+vars().update({name: _asked(f) for name, f in _found.items()})

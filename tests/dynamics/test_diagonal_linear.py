@@ -194,9 +194,9 @@ def test_sweeps_over_scales_depths_and_data():
 
 def test_bad_arguments(data):
     for arguments, message in (
-        ({"alpha": 0.0}, "alpha must be a positive"),
+        ({"alpha": 0.0}, "alpha must be positive"),
         ({"depth": 1.5}, "depth must be at least 2"),
-        ({"skip": -1.0}, "skip must be a positive"),
+        ({"skip": -1.0}, "skip must be positive"),
     ):
         with pytest.raises(ValueError, match=message):
             Diagonal(**arguments)

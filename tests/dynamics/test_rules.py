@@ -195,5 +195,5 @@ def test_rules_model_plain_descent(kwargs, match):
     ],
 )
 def test_rules_that_cannot_be(make):
-    with pytest.raises(ValueError, match=r"at least 1|unstable 1"):
+    with pytest.raises(ValueError, match=r"at least 1|unstable must be 1"):
         make()
