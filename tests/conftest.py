@@ -42,8 +42,9 @@ hypothesis.settings.load_profile("jaxflow")
 
 # The longest files, the longest first, so that no worker is left alone with one at the end.
 FIRST = (
-    *("flow", "descent", "implicit", "sweep", "falsify", "store", "shallow", "cli", "ensemble"),
-    *("deep_linear", "min2021", "compiles_once", "theory_wide", "theory_interpolation", "verify"),
+    *("implicit", "falsify", "flow", "bring_your_own", "store", "sweep", "direct", "cli_run"),
+    *("ensemble", "shallow", "log_loss_flow", "diagonal_linear", "min2021", "deep_linear"),
+    *("compiles_once", "theory_wide", "descent", "cli", "rules", "curvature", "sweep_descent"),
 )
 
 
