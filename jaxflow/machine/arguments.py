@@ -53,7 +53,7 @@ def integer(name: str, value: Any, least: int = 1) -> int:
 
 def numbers(name: str, value: Any) -> Any:
     """The shape of an array, None if it is not known yet; `ValueError` unless it is of numbers."""
-    if _real(value) is not None:  # integers that fit no array, too
+    if isinstance(value, int):  # it may fit no array
         return ()
     try:
         array = value if hasattr(value, "dtype") else np.asarray(value)
