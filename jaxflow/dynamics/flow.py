@@ -1,11 +1,14 @@
 """The exact gradient flow, by an adaptive ODE solver."""
 
+import contextlib
 import dataclasses
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import diffrax
 import equinox as eqx
+import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 import optimistix as optx
@@ -127,7 +130,7 @@ def solve(
     scale = time_scale(form.fastest_rate(y0), data.X.dtype)
     integrate = functools.partial(_integrate, form, record, settings, y0, t0, scale)
     if ts is not None:
-        ts = jnp.maximum(ts, t0)
+        ts = jax.lax.cummax(jnp.maximum(ts, t0))
         end = integrate(ts, ts[-1])
         times, saved = end.ts, end.saved
     else:
@@ -213,7 +216,7 @@ def _integrate(
     # An interval of length zero is a legitimate one: ts = [0].
     length = t1 - t0
     # Diffrax's own constants follow the global precision; here everything follows the data's.
-    with jax.enable_x64(dtype == jnp.float64):
+    with jax.enable_x64(dtype == jnp.float64), _without_checks():
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(form.field),
             solver,
@@ -245,6 +248,20 @@ def _integrate(
         solution.stats["num_steps"],
         solution.stats["num_accepted_steps"],
     )
+
+
+@contextlib.contextmanager
+def _without_checks() -> Iterator[None]:
+    """Leave out Diffrax's checks of times, which are ordered here already.
+
+    They are callbacks into Python, and a program with callbacks is not kept on disk by JAX.
+    """
+    check = eqxi.error_if
+    eqxi.error_if = lambda x, *_, **__: x
+    try:
+        yield
+    finally:
+        eqxi.error_if = check
 
 
 def time_scale(rate: Float[Array, ""], dtype: Any) -> Float[Array, ""]:
