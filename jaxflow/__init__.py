@@ -1,5 +1,11 @@
 """jaxflow: a laboratory for gradient-flow theory."""
 
+import os as _os
+
+# For every program that XLA loads from disk it logs two errors about tuning flags of its own. The
+# level is read once, when JAX is imported.
+_os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 from . import (
     claims as claims,
     data as data,

@@ -71,6 +71,15 @@ def test_losses_that_do_not_fit_get_a_sentence(data, loss, match):
         jf.Sweep(data, lambda key, data: NETWORK, seeds=1, t1=1.0, loss=loss)
 
 
+def test_curvature_knows_losses_by_name():
+    found = jf.theory.hessian(NETWORK, DATA, loss="cross_entropy")
+    np.testing.assert_array_equal(
+        found, jf.theory.hessian(NETWORK, DATA, loss=jf.CrossEntropyLoss())
+    )
+    with pytest.raises(ValueError, match="No loss is called 'hinge'"):
+        jf.theory.sharpness(NETWORK, DATA, loss="hinge")
+
+
 def outputs(network):
     return np.asarray(jax.vmap(network)(DATA.X))
 

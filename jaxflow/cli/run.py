@@ -12,7 +12,7 @@ from .. import report
 from ..dynamics import Solution
 from ..machine import Stopwatch
 from ..machine.files import plain
-from ..machine.progress import shown
+from ..machine.progress import bar
 from ..machine.user_files import located
 from ..report.tables import GRID_LEGEND, MEASURES_LEGEND, grid_tables, plural
 from ..sweeps import Sweep
@@ -139,7 +139,7 @@ def _sweep(name: str, sweep: Sweep, store: Path | None, drawing: Path | None) ->
     def begin() -> None:
         out.print(f"[bold]{escape(name)}[/]  {escape(repr(sweep))}", highlight=False)
 
-    with shown(out, begin) as listener:
+    with bar(out, begin) as listener:
         dataset = _own(lambda: run_sweep(sweep, store=store, progress=listener))
     rows = by_cell(dataset)
     _print(rows)

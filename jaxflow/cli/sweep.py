@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from .. import data as problems, report
 from ..data import Regression
-from ..machine.progress import Progress, shown
+from ..machine.progress import Progress, bar
 from ..report.tables import LEGEND, exponent_line, problem_line, verdict_panel, width_table
 from ..studies import WidthStudy, width
 from ..studies.width import CURVES
@@ -126,7 +126,7 @@ def sweep(
         )
 
     try:
-        with shown(out, lambda: out.print(problem_line(data, problem))) as progress:
+        with bar(out, lambda: out.print(problem_line(data, problem))) as progress:
             found = checked(lambda: study(progress))
     except KeyboardInterrupt:
         interrupted(f"To resume, repeat it with [bold]--store {escape(str(path))}[/].")

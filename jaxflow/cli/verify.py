@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .. import claims, report as plotting
-from ..claims import Verdict
+from ..claims import Claim, Verdict
 from ..machine import Stopwatch, environment
 from ..report.tables import summary_line, verdict_panel
 from .common import checked, keep, out, set_precision, writable_file, writable_folder, write_json
@@ -34,7 +34,7 @@ def verify(
 ) -> None:
     """Judge claims by experiment. The exit code is 0 only if all came out as expected."""
 
-    def plan() -> list[str]:
+    def plan() -> dict[str, list[Claim]]:
         if preset not in claims.PRESETS:
             raise ValueError(
                 f"No preset is called {preset!r}: choose one of {', '.join(claims.PRESETS)}."
@@ -45,15 +45,12 @@ def verify(
             if folder is not None:
                 writable_folder(folder)
         set_precision("float64")  # before a user's file makes its data
-        chosen = names or list(claims.catalogue())
-        for name in chosen:
-            claims.find(name)
-        return chosen
+        return {name: claims.find(name) for name in names or claims.catalogue()}
 
-    chosen = checked(plan)
-    verdicts: list[Verdict] = []
-    order = [claim.id for name in chosen for claim in claims.find(name)]
-    own = {claim.id for name in chosen if name.endswith(".py") for claim in claims.find(name)}
+    found = checked(plan)
+    chosen, verdicts = list(found), list[Verdict]()
+    order = [claim.id for each in found.values() for claim in each]
+    own = {claim.id for name in chosen if name.endswith(".py") for claim in found[name]}
     total = len(order)
     with Stopwatch() as clock, out.status(f"0 of {total} claims") as status:
         for verdict in checked(lambda: claims.verify_all(chosen, preset=preset, jobs=jobs)):

@@ -46,7 +46,7 @@ def Classification(
             "use jf.Regression."
         )
     x = canonical("X", X)
-    Y, classes = encoded("labels", values, x.dtype, one_hot=one_hot)
+    Y, classes = encoded("the data", values, x.dtype, one_hot=one_hot)
     return Regression(x, Y, rank_tolerance=rank_tolerance, classes=classes)
 
 

@@ -40,11 +40,11 @@ class Rule(eqx.Module):
         parameters: PyTree[Array],
         state: PyTree,
         rate: Float[Array, ""],
-        loss: Loss,
+        batch: Loss,
     ) -> tuple[PyTree[Array], PyTree]:
         """The parameters and the state after a step.
 
-        `loss` is that of this step's batch; `form.excess` is the whole loss.
+        `batch` is the loss of this step's batch; `form.excess` is the whole loss.
         """
 
 
@@ -57,17 +57,17 @@ class Descent(Rule):
         return self.transform.init(parameters)
 
     def step(
-        self, form: Parameters, parameters: Any, state: PyTree, rate: Any, loss: Loss
+        self, form: Parameters, parameters: Any, state: PyTree, rate: Any, batch: Loss
     ) -> tuple[PyTree[Array], PyTree]:
-        value, gradient = jax.value_and_grad(loss)(parameters)
+        value, gradient = jax.value_and_grad(batch)(parameters)
         # The names by which Optax's transformations ask for more than the gradient. What takes any
         # name is a chain, and passes all that it is given to a line search, which refuses others.
         takes = inspect.signature(self.transform.update).parameters
         chain = any(p.kind is p.VAR_KEYWORD for p in takes.values())
-        more = {"value": value, "grad": gradient, "value_fn": loss}
+        more = {"value": value, "grad": gradient, "value_fn": batch}
         more = {name: given for name, given in more.items() if chain or name in takes}
         if "grad_fn" in takes:  # optax.contrib.sam
-            more["grad_fn"] = lambda at, _: jax.grad(loss)(at)
+            more["grad_fn"] = lambda at, _: jax.grad(batch)(at)
         try:
             updates, state = self.transform.update(gradient, state, parameters, **more)
         except TypeError as error:  # it asks for something else

@@ -119,7 +119,7 @@ class _GradientNorm(Until):
 
 def loss_ratio(ratio: float) -> Until:
     """Stop once `L - L*` has fallen to `ratio` of its initial value. 1e-300 is as good as 1e-3."""
-    return _LossRatio(_fraction(ratio))
+    return _LossRatio(_log_of_fraction(ratio))
 
 
 def excess(value: float) -> Until:
@@ -152,10 +152,10 @@ def stagnation(ratio: float = 1e-6) -> Until:
 
     For networks whose least loss is not known; near a saddle it may be met as well.
     """
-    return _Stagnation(_fraction(ratio))
+    return _Stagnation(_log_of_fraction(ratio))
 
 
-def _fraction(ratio: float) -> float:
-    """The logarithm of a ratio."""
+def _log_of_fraction(ratio: float) -> float:
+    """The logarithm of a ratio; `ValueError` unless it lies strictly between 0 and 1."""
     must = "lie strictly between 0 and 1"
     return math.log(number("ratio", ratio, must, lambda x: 0 < x < 1))

@@ -84,8 +84,6 @@ def keep_programs() -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:  # without a cache everything works, only slower
         return None
-    # For every program that it loads, XLA logs an error about two of its own tuning flags.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     config.update("jax_compilation_cache_dir", str(folder))
     config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     return folder

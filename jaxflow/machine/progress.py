@@ -23,7 +23,7 @@ def silent(doing: str, done: int, total: int) -> None:
 
 
 @contextmanager
-def shown(console: Console, begin: Callable[[], None] = lambda: None) -> Iterator[Progress]:
+def bar(console: Console, begin: Callable[[], None] = lambda: None) -> Iterator[Progress]:
     """A listener whose bar appears with its first call, after `begin()`.
 
     Before that call input may still be refused. The bar disappears once the work is done.
@@ -34,20 +34,20 @@ def shown(console: Console, begin: Callable[[], None] = lambda: None) -> Iterato
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    bar = Bar(*columns, console=console, transient=True)
-    task = bar.add_task("")
+    drawn = Bar(*columns, console=console, transient=True)
+    task = drawn.add_task("")
 
     def listener(doing: str, done: int, total: int) -> None:
-        if not bar.live.is_started:
+        if not drawn.live.is_started:
             begin()
-            bar.start()
-        bar.update(task, description=escape(doing), completed=done, total=total or None)
+            drawn.start()
+        drawn.update(task, description=escape(doing), completed=done, total=total or None)
 
     try:
         yield listener
     finally:
-        if bar.live.is_started:
-            bar.stop()
+        if drawn.live.is_started:
+            drawn.stop()
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def listening(progress: Progress | bool) -> Iterator[Progress]:
     if callable(progress):
         yield progress
     elif progress and sys.stderr.isatty():
-        with shown(Console(stderr=True)) as listener:
+        with bar(Console(stderr=True)) as listener:
             yield listener
     else:
         yield silent

@@ -15,7 +15,7 @@ from .._types import Network
 from ..data import Regression
 from ..machine.arguments import integer
 from .base import predictions, trainable
-from .losses import SquaredLoss
+from .losses import by_name
 
 GUARD = 2  # directions beyond those asked for
 
@@ -89,7 +89,7 @@ def _flat(
     parameters, rest = eqx.partition(network, trainable(network))
     flat, unravel = jax.flatten_util.ravel_pytree(parameters)
 
-    measured = SquaredLoss() if objective is None else objective
+    measured = by_name(objective)
 
     def loss(flat: Array) -> Array:
         return measured(predictions(eqx.combine(unravel(flat), rest), data.X), data.Y)
@@ -101,8 +101,8 @@ def _flat(
 def hessian(network: Network, data: Regression, *, loss: Any = None) -> Float[Array, "P P"]:
     """The Hessian of the loss in the flattened parameters, shape (P, P).
 
-    `loss` is a function of the predictions and targets, as in `gradient_flow`; by default it is
-    `L = 1/2 ||Y - f(X)||_F^2`.
+    `loss` is a function of the predictions and targets, or the name of one, as in `gradient_flow`;
+    by default it is `L = 1/2 ||Y - f(X)||_F^2`.
     """
     total, flat = _flat(network, data, loss)
     return jax.jacfwd(jax.grad(total))(flat)

@@ -242,7 +242,7 @@ class Engine:
                 time.sleep(WAIT)
         if self.done < self.sweep.trajectories:  # other processes did the rest
             self.done = self.sweep.trajectories
-            self.report("waiting for other processes")
+            self.report("solved by other processes")
         return store.dataset()
 
     # The work

@@ -12,7 +12,7 @@ Every name is in `jaxflow.theory`; the folders group them by what they predict:
 - `edge`: the edge of stability of gradient descent.
 """
 
-import inspect
+import inspect as _inspect
 
 from ..networks import MirrorMap as MirrorMap
 from .bias import (
@@ -107,5 +107,5 @@ from .wide import (
     zeta as zeta,
 )
 
-_found = {name: f for name, f in vars().items() if inspect.isfunction(f) and f is not _asked}
+_found = {name: f for name, f in vars().items() if _inspect.isfunction(f) and f is not _asked}
 vars().update({name: _asked(f) for name, f in _found.items()})

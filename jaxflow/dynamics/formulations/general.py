@@ -163,6 +163,7 @@ class Parameters(Formulation):
     frozen: PyTree
     goal: Float[Array, "n m"]
     objective: Any
+    least: Float[Array, ""]  # of the objective
 
     @classmethod
     def applies(cls, network: Any, data: Regression, loss: Any) -> bool:
@@ -171,12 +172,12 @@ class Parameters(Formulation):
     @classmethod
     def build(cls, network: Any, data: Regression, loss: Any) -> "Formulation":
         goal = best_fit(network, data) if isinstance(loss, SquaredLoss) else data.Y
-        return cls(data, split(network)[1], goal, loss)
+        return cls(data, split(network)[1], goal, loss, least(loss, data))
 
     def excess(self, parameters: PyTree[Array]) -> Float[Array, ""]:
         """`L - L*`; its gradient is that of the loss."""
         loss = self.objective(_predict(parameters, self.frozen, self.data), self.goal)
-        return loss - least(self.objective, self.data)
+        return loss - self.least
 
     def loss(self, parameters: PyTree[Array]) -> Float[Array, ""]:
         """L, with the gradient of `L - L*`: close to a minimum that one has more digits."""
@@ -204,8 +205,7 @@ class Parameters(Formulation):
         log = jnp.where(met, -jnp.inf, jnp.log(jnp.where(met, 1, excess)))
         # What falls further is no least value, and counting from it would tell nothing.
         rounding = float(jnp.finfo(excess.dtype).eps) ** 0.5
-        size = 1 + jnp.abs(least(self.objective, self.data))
-        return jnp.where(excess < -rounding * size, jnp.nan, log)
+        return jnp.where(excess < -rounding * (1 + jnp.abs(self.least)), jnp.nan, log)
 
     def lift(self, state: PyTree[Array], network: Any) -> Any:
         return eqx.combine(state, self.frozen)
