@@ -57,7 +57,8 @@ def _slacks(verdict: Verdict, slack: np.ndarray) -> Figure:
     axes = figure.subplots()
     share = (np.arange(len(slack)) + 0.5) / len(slack)
     # On a linear scale, slacks that differ by decades would be a single point.
-    if np.ptp(slack) > 50:
+    decades = np.ptp(slack) > 50
+    if decades:
         axes.set_xscale("symlog", linthresh=1.0)
     axes.axvline(0, color=INK, linewidth=0.8)
     few = "." if len(slack) <= FEW else ""  # the steps of a single trial would be invisible
@@ -65,7 +66,7 @@ def _slacks(verdict: Verdict, slack: np.ndarray) -> Figure:
     broken = slack < -(verdict.uncertainty or 0)
     axes.plot(slack[broken], share[broken], ".", color=ACCENT, markersize=4)
     low, high = axes.get_xlim()
-    axes.set_xlim(min(low, -0.02 * (high - low)), high)
+    axes.set_xlim(min(low, -0.5 if decades else -0.02 * (high - low)), high)
     axes.set_ylim(0, 1)
     axes.set_xlabel(f"slack of the {verdict.trials} (negative: the claim is broken)")
     axes.set_ylabel("share of trials below")
