@@ -21,13 +21,19 @@ from .claims import (
 )
 from .data import Classification as Classification, Regression as Regression
 from .dynamics import (
+    Adam as Adam,
     CentralFlow as CentralFlow,
     ConstrainedTrajectory as ConstrainedTrajectory,
+    GradientDescent as GradientDescent,
     Measure as Measure,
+    Method as Method,
     PredictedDynamics as PredictedDynamics,
     Result as Result,
+    RMSProp as RMSProp,
     Rule as Rule,
+    ScalarRMSProp as ScalarRMSProp,
     Solution as Solution,
+    StableFlow as StableFlow,
     gradient_descent as gradient_descent,
     gradient_flow as gradient_flow,
     log_loss_flow as log_loss_flow,

@@ -4,6 +4,7 @@ from . import (
     formulations as formulations,
     until as until,
 )
+from .central_flow import CentralFlow as CentralFlow, StableFlow as StableFlow
 from .descent import gradient_descent as gradient_descent
 from .flow import gradient_flow as gradient_flow
 from .integrators import Implicit as Implicit
@@ -12,11 +13,17 @@ from .log_loss_flow import (
     log_loss_flow as log_loss_flow,
 )
 from .measure import Measure as Measure
-from .rules import (
-    CentralFlow as CentralFlow,
+from .methods import (
+    Adam as Adam,
+    GradientDescent as GradientDescent,
+    Method as Method,
+    RMSProp as RMSProp,
+    ScalarRMSProp as ScalarRMSProp,
+)
+from .rules import Rule as Rule
+from .self_stabilization import (
     ConstrainedTrajectory as ConstrainedTrajectory,
     PredictedDynamics as PredictedDynamics,
-    Rule as Rule,
 )
 from .solution import Solution as Solution
 from .status import Result as Result

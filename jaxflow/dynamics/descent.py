@@ -1,6 +1,7 @@
 """The discrete counterpart of the flow: gradient descent by Optax, in the same unit of time."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import equinox as eqx
@@ -45,7 +46,7 @@ class DescentSettings(eqx.Module):
     loss: Any
     nesterov: bool = eqx.field(static=True)
     batch: int | None = eqx.field(static=True)
-    midpoints: bool = eqx.field(static=True)
+    midpoints: int = eqx.field(static=True)
 
     def rule(self) -> Rule:
         """How a step is made."""
@@ -88,7 +89,7 @@ def descent_settings(
     label_noise: Any = None,
     key: PRNGKeyArray | None = None,
     saves: int | Sequence[int] = SAVES,
-    midpoints: bool = False,
+    midpoints: bool | int = False,
     dt: float | None = None,
 ) -> DescentSettings:
     """The arguments of `gradient_descent`, checked and with their defaults filled in."""
@@ -106,12 +107,10 @@ def descent_settings(
     rate: Any = dt if ready else learning_rate
     if not callable(rate):
         rate = jnp.asarray(positive("dt" if ready else "learning_rate", rate), dtype)
-    if isinstance(optimizer, Rule) and (
-        callable(rate) or momentum is not None or batch is not None or label_noise is not None
-    ):
+    if isinstance(optimizer, Rule) and not (momentum is None and batch is None and not label_noise):
         raise ValueError(
-            f"{type(optimizer).__name__} models full-batch descent of one constant rate: give it "
-            "no schedule, momentum, batch or label_noise."
+            f"{type(optimizer).__name__} models full-batch descent: give it no momentum, batch or "
+            "label_noise."
         )
     if flag("nesterov", nesterov) and momentum is None:
         raise ValueError("nesterov needs momentum=.")
@@ -131,7 +130,7 @@ def descent_settings(
         if batch > data.samples:
             raise ValueError(f"batch must lie in 1 ... {data.samples} samples, got {batch}.")
     return DescentSettings(
-        optimizer=optimizer,
+        optimizer=as_arrays(optimizer, dtype) if isinstance(optimizer, Rule) else optimizer,
         rate=rate,
         momentum=momentum,
         label_noise=label_noise,
@@ -143,7 +142,7 @@ def descent_settings(
         loss=by_name(loss),
         nesterov=nesterov,
         batch=None if batch == data.samples else batch,
-        midpoints=flag("midpoints", midpoints),
+        midpoints=integer("midpoints", int(midpoints), 0),
     )
 
 
@@ -201,7 +200,7 @@ def gradient_descent(
     - `network`, `data`, `where`, `until`, `measures`, `loss`: as in `gradient_flow`.
     - `optimizer`: an Optax factory such as `optax.sgd`, called as `optimizer(learning_rate)` inside
       the trace, so that another rate does not retrace; a ready-made transformation with `dt`; or
-      a `Rule`, such as `jf.CentralFlow()`, that models descent of this learning rate.
+      a `Rule`: a method such as `jf.RMSProp()`, or a model of one, such as `jf.CentralFlow()`.
     - `learning_rate`: a number, or a schedule `step -> rate`.
     - `momentum`, `nesterov`: for factories that take them, as `optax.sgd` does.
     - `steps`: number of steps at most.
@@ -211,7 +210,8 @@ def gradient_descent(
     - `key`: a JAX key, or an integer seed, for batches and noise; default `jax.random.key(0)`.
     - `saves`: number of saved times: step 0 and logarithmically spaced steps up to the last; or
       increasing steps of your own, the last of them at most `steps`.
-    - `midpoints`: save values halfway to the next step, where oscillations cancel.
+    - `midpoints`: save values halfway to the next step, where oscillations cancel; with 2, halfway
+      between two such midpoints, `(w_k + 2 w_k+1 + w_k+2) / 4`, where they cancel to one order more.
     - `dt`: the time that a step of a ready-made transformation takes.
 
     **Returns:** a `Solution`; `stats["steps"]` counts the steps taken. The run ends with
@@ -240,38 +240,43 @@ def descend(network: Network, data: Regression, plan: DescentSettings) -> Soluti
     """The descent of these settings."""
     form: Any = Parameters.build(network, data, plan.loss)
     start = form.start(network)
-    record = Record(form, network, start, plan.measures, plan.loss)
     dtype = data.X.dtype
     rule, until = plan.rule(), plan.until
     slow = 1 if plan.momentum is None else 1 - plan.momentum
 
-    def lasts(step: Array) -> Array:
-        rate = plan.rate(step) if callable(plan.rate) else plan.rate
-        return jnp.asarray(rate, dtype) / slow
+    def rate_of(step: Array) -> Array:
+        return jnp.asarray(plan.rate(step) if callable(plan.rate) else plan.rate, dtype)
 
     def step(carry: _Carry) -> _Carry:
+        rate = rate_of(carry.step)
         parameters, state = rule.step(
-            form, carry.parameters, carry.memory, plan.rate, plan.batch_loss(form, carry.step)
+            form, carry.parameters, carry.memory, rate, plan.batch_loss(form, carry.step)
         )
-        t = carry.t + lasts(carry.step)
-        view = record.view(parameters)
+        t = carry.t + rate / slow
+        view = record.view(parameters, (rule, state))
         met = jnp.asarray(False) if until is None else asked(until, t, view, record.first) <= 0
         return _Carry(carry.step + 1, t, parameters, state, met, all_finite(parameters))
 
     def save(carry: _Carry, goal: Array) -> tuple[_Carry, Any]:
         carry = jax.lax.while_loop(lambda c: (c.step < goal) & ~c.met & c.finite, step, carry)
-        t, parameters = carry.t, carry.parameters
-        if plan.midpoints:
-            after = step(carry)
-            t = 0.5 * (t + after.t)
-            parameters = jax.tree.map(lambda a, b: 0.5 * (a + b), parameters, after.parameters)
-        return carry, (t, record.read(t, parameters))
+        ahead = [carry]
+        for _ in range(plan.midpoints):
+            ahead.append(step(ahead[-1]))
+        points = [(each.t, each.parameters) for each in ahead]
+        while len(points) > 1:
+            points = [
+                jax.tree.map(lambda a, b: 0.5 * (a + b), *pair) for pair in pairwise(points)
+            ]
+        ((t, parameters),) = points
+        return carry, (t, record.read(t, parameters, (rule, ahead[-1].memory)))
 
+    memory = rule.start(form, start, rate_of(jnp.asarray(0)))
+    record = Record(form, network, start, plan.measures, plan.loss, (rule, memory))
     carry = _Carry(
         jnp.asarray(0),
         jnp.zeros((), dtype),
         start,
-        rule.start(form, start, plan.rate),
+        memory,
         jnp.asarray(False),
         jnp.asarray(True),
     )
@@ -290,7 +295,10 @@ def descend(network: Network, data: Regression, plan: DescentSettings) -> Soluti
             squared=isinstance(plan.loss, SquaredLoss),
             bounded=bounded(until, network),
         ),
-        status=jnp.where(carry.met, Result.stopped, good),
+        ruled=(rule, carry.memory),
+        status=jnp.where(
+            rule.crowded(carry.memory), Result.crowded, jnp.where(carry.met, Result.stopped, good)
+        ),
         steps=carry.step,
         accepted=carry.step,
         rejected=jnp.zeros_like(carry.step),

@@ -105,18 +105,19 @@ class Record:
         state: State,
         measures: Sequence[Measure],
         loss: Any,
+        ruled: Any = None,
     ):
         self.form, self.network, self.measures, self.loss = form, network, measures, loss
-        self.first = self.view(state)
+        self.first = self.view(state, ruled)
         self.fixed = [_asked(m, m.start, self.first) for m in measures]
 
-    def view(self, state: State) -> View:
-        """The trajectory at one moment."""
-        return View(self.form, state, self.network, self.loss)
+    def view(self, state: State, ruled: Any = None) -> View:
+        """The trajectory at one moment; `ruled` is the rule of a descent and what it carries."""
+        return View(self.form, state, self.network, self.loss, ruled)
 
-    def read(self, t: Time, state: State) -> tuple[Array, list[PyTree]]:
+    def read(self, t: Time, state: State, ruled: Any = None) -> tuple[Array, list[PyTree]]:
         """What is saved of one moment: `log(L - L*)`, and what each measure wants."""
-        view = self.view(state)
+        view = self.view(state, ruled)
         parts = zip(self.measures, self.fixed, strict=True)
         saved = [_asked(m, m.update, t, view, f) for m, f in parts]
         return view.log_excess, saved
@@ -136,14 +137,15 @@ class Record:
         beyond: Array | None = None,
         broken: Result = Result.not_finite,
         implicit: bool = False,
+        ruled: Any = None,
     ) -> Solution:
         """The solution, from what `read` gave at `ts` and the state at the end, t1.
 
         `beyond` marks the saved times that were not reached: there the final values hold. `broken`
         is the status of a state that is not finite.
         """
-        last = self.view(state)
-        log_excess1, saved1 = self.read(t1, state)
+        last = self.view(state, ruled)
+        log_excess1, saved1 = self.read(t1, state, ruled)
         if beyond is not None:
             ts, saved = jax.tree.map(
                 lambda v, end: jnp.where(beyond.reshape(-1, *[1] * end.ndim), end[None], v),

@@ -14,6 +14,7 @@ class Result(enum.IntEnum):
     not_finite = 3, "The trajectory stopped being finite, or needed steps below rounding."
     not_stopped = 4, "The end was reached before the stopping rule was met."
     diverged = 5, "Descent diverged: the weights or the loss stopped being finite."
+    crowded = 6, "More eigenvalues reached the edge of stability than the flow follows."
 
     message: str
 
@@ -81,6 +82,8 @@ def _advice(result: Result, call: Call, implicit: bool) -> list[str]:
             "being finite.",
             *own,
         ]
+    if result == Result.crowded:
+        return ["Raise `unstable` of the flow."]
     said = own if result == Result.not_finite else []
     if result == Result.not_stopped:
         if call.end:

@@ -10,21 +10,25 @@ from ..data import Regression
 from ..networks.adopt import bare
 from ..networks.base import predictions
 from ..networks.margins import margins
+from .central_flow import Averages, CentralFlow
 from .formulations import Formulation
 from .formulations.base import optimal_loss
+from .methods import Progress
 
 
 class View(eqx.Module):
     """One moment of a trajectory. Every quantity is computed when it is asked for.
 
-    **Attributes:** the `formulation`, the `state` in its coordinates, and the `objective`, which is
-    the loss as a function of predictions and targets.
+    **Attributes:** the `formulation`, the `state` in its coordinates, the `objective`, which is the
+    loss as a function of predictions and targets, and of a descent `ruled`, its rule and what that
+    carries from step to step.
     """
 
     formulation: Formulation
     state: Any
     first: Any  # the network at time 0, with its mask
     objective: Any
+    ruled: Any = None
 
     @property
     def data(self) -> Regression:
@@ -90,3 +94,22 @@ class View(eqx.Module):
     def discrepancy(self) -> Float[Array, ""]:
         """How far the residual and the weights disagree, relative to the targets."""
         return self.formulation.discrepancy(self.state)
+
+    @property
+    def step_sizes(self) -> Array:
+        """The step sizes of a method per parameter, flattened, (P,), or of all of them, ()."""
+        memory = self.ruled[1] if self.ruled else None
+        if not isinstance(memory, Progress):
+            raise ValueError(
+                "Step sizes are known of a method such as jf.RMSProp() and of its flows: pass one "
+                "of them as the optimizer, or use jf.theory.effective_sharpness."
+            )
+        return memory.sizes
+
+    @property
+    def oscillation(self) -> Averages:
+        """The averages over the oscillation of a method around its central flow."""
+        rule, memory = self.ruled or (None, None)
+        if not isinstance(rule, CentralFlow):
+            raise ValueError("The oscillation is known along a central flow: use jf.CentralFlow().")
+        return rule.averages(self.formulation, self.state, memory)

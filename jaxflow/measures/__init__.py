@@ -4,7 +4,9 @@ from ..dynamics.measure import Measure as Measure
 from .classification import Accuracy as Accuracy, Margin as Margin
 from .functions import along as along, at_end as at_end
 from .kernels import (
+    EffectiveSharpness as EffectiveSharpness,
     KernelMovement as KernelMovement,
+    MeanLoss as MeanLoss,
     Sharpness as Sharpness,
     SingularValues as SingularValues,
 )

@@ -7,7 +7,7 @@ from jaxtyping import Array, PyTree
 
 from ..dynamics.measure import Measure
 from ..dynamics.view import View
-from ..theory import sharpness, tangent_kernel
+from ..theory import effective_sharpness, sharpness, tangent_kernel
 
 
 class KernelMovement(Measure):
@@ -33,6 +33,35 @@ class Sharpness(Measure):
 
     def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
         return sharpness(view.trained, view.data, loss=view.objective)
+
+
+class EffectiveSharpness(Measure):
+    """The largest eigenvalue of `P^-1 H` along a method or a flow of it, at every saved time.
+
+    H is the Hessian of the loss and P the preconditioner of the last step, for gradient descent one
+    over the learning rate. Gradient descent and RMSProp are stable where it is below 2.
+    """
+
+    name: ClassVar[str] = "effective_sharpness"
+    dims: ClassVar[tuple[str, ...]] = ("time",)
+
+    def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
+        return effective_sharpness(
+            view.trained, view.data, view.step_sizes, loss=view.objective
+        )
+
+
+class MeanLoss(Measure):
+    """The loss of a method, averaged over its oscillation, as its central flow predicts it.
+
+    It is `L + <H, Sigma> / 2` at every saved time: see `jf.CentralFlow`.
+    """
+
+    name: ClassVar[str] = "mean_loss"
+    dims: ClassVar[tuple[str, ...]] = ("time",)
+
+    def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
+        return view.oscillation.loss
 
 
 class SingularValues(Measure):

@@ -82,7 +82,7 @@ def starting_directions(size: int, k: int, dtype: Any) -> Float[Array, "P k"]:
     return jnp.cos(i * (1 + jnp.arange(k, dtype=dtype)[None]) + i**2 / 7)
 
 
-def _flat(
+def flat_loss(
     network: Network, data: Regression, objective: Any
 ) -> tuple[Callable[[Array], Array], Float[Array, " P"]]:
     """The loss as a function of the flattened parameters, and the flattened parameters."""
@@ -104,7 +104,7 @@ def hessian(network: Network, data: Regression, *, loss: Any = None) -> Float[Ar
     `loss` is a function of the predictions and targets, or the name of one, as in `gradient_flow`;
     by default it is `L = 1/2 ||Y - f(X)||_F^2`.
     """
-    total, flat = _flat(network, data, loss)
+    total, flat = flat_loss(network, data, loss)
     return jax.jacfwd(jax.grad(total))(flat)
 
 
@@ -113,7 +113,7 @@ def hessian_product(
     network: Network, data: Regression, direction: Float[Array, " P"], *, loss: Any = None
 ) -> Float[Array, " P"]:
     """The Hessian of `hessian` times a `direction` (P,); the matrix is never formed."""
-    total, flat = _flat(network, data, loss)
+    total, flat = flat_loss(network, data, loss)
     return product(total, flat, direction)
 
 
@@ -126,6 +126,7 @@ def hessian_eigenpairs(
     loss: Any = None,
     start: Float[Array, "P k"] | None = None,
     steps: int = 200,
+    step_sizes: Any = None,
 ) -> Eigenpairs:
     r"""The k leading eigenpairs of the Hessian of the loss.
 
@@ -135,16 +136,21 @@ def hessian_eigenpairs(
     networks.)
 
     **Arguments:** any `network` with P parameters, the `data`, and `k`; the `loss`, as in
-    `hessian`; a `start`, shape (P, k); and the largest number of `steps` of the iteration.
+    `hessian`; a `start`, shape (P, k); the largest number of `steps` of the iteration; and
+    `step_sizes` as in `effective_sharpness`, for the eigenpairs of `P^-1/2 H P^-1/2` instead.
 
     **Returns:** an `Eigenpairs`: `values` in 1/time, `vectors` in the flattened parameters.
 
     **Raises:** `ValueError` unless 1 <= k <= P.
     """
-    total, flat = _flat(network, data, loss)
+    total, flat = flat_loss(network, data, loss)
     k, steps = integer("k", k), integer("steps", steps)
     if k > flat.size:
         raise ValueError(f"k must lie in 1 ... {flat.size}, the number of parameters, got {k}.")
+    if step_sizes is not None:
+        root = jnp.sqrt(_per_parameter(step_sizes, flat))
+        plain = total
+        total, flat = lambda z: plain(root * z), flat / root
     wide = starting_directions(flat.size, min(k + GUARD, flat.size), flat.dtype)
     if start is not None:
         wide = wide.at[:, :k].set(start)
@@ -177,24 +183,27 @@ def sharpness(network: Network, data: Regression, *, loss: Any = None) -> Float[
     return hessian_eigenpairs(network, data, loss=loss).values[0]
 
 
-class Slopes(eqx.Module):
-    """The `loss` and its `gradient`; the `sharpness` S, its gradient `slope` and its eigenvector.
+def effective_sharpness(
+    network: Network, data: Regression, step_sizes: Any, *, loss: Any = None
+) -> Float[Array, ""]:
+    r"""The largest eigenvalue of `P^-1 H`, H the Hessian, `P^-1` the diagonal of the step sizes.
 
-    All three vectors are in the flattened parameters, shape (P,).
+    Descent by these step sizes, `theta <- theta - P^-1 grad L`, is stable where it is below 2.
+
+    **Arguments:** any `network`, the `data`, and the `loss`, as in `hessian`; `step_sizes`: a
+    positive number, one per flattened parameter (P,), or a tree like the network's parameters.
+
+    **Source:** part III of the companion site of Cohen, Damian, Talwalkar, Kolter, Lee (ICLR 2025).
     """
-
-    loss: Float[Array, ""]
-    gradient: Float[Array, " P"]
-    sharpness: Float[Array, ""]
-    slope: Float[Array, " P"]
-    vector: Float[Array, " P"]
+    return hessian_eigenpairs(network, data, loss=loss, step_sizes=step_sizes).values[0]
 
 
-@eqx.filter_jit
-def slopes(network: Network, data: Regression, *, loss: Any = None) -> Slopes:
-    """The loss and the sharpness with their gradients: see `Slopes`."""
-    total, flat = _flat(network, data, loss)
-    found = hessian_eigenpairs(network, data, loss=loss)
-    u = found.vectors[:, 0]
-    value, gradient = jax.value_and_grad(total)(flat)
-    return Slopes(value, gradient, found.values[0], third_derivative(total, flat, u, u), u)
+def _per_parameter(step_sizes: Any, flat: Float[Array, " P"]) -> Array:
+    """Step sizes as one number or one per flattened parameter."""
+    sizes = jax.flatten_util.ravel_pytree(eqx.filter(step_sizes, eqx.is_inexact_array_like))[0]
+    if sizes.size not in (1, flat.size):
+        raise ValueError(
+            f"step_sizes must be a number or one per parameter, {flat.size} in all, got "
+            f"{sizes.size} numbers."
+        )
+    return jnp.broadcast_to(sizes.astype(flat.dtype), flat.shape)

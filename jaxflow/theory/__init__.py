@@ -74,6 +74,7 @@ from .rates import (
     KernelRange as KernelRange,
     RateBound as RateBound,
     descent_bound as descent_bound,
+    effective_sharpness as effective_sharpness,
     hessian as hessian,
     hessian_eigenpairs as hessian_eigenpairs,
     hessian_product as hessian_product,

@@ -11,18 +11,23 @@ from jaxtyping import Array, Float
 
 from ..._types import Network
 from ...data import Regression
-from ...machine.arguments import positive
-from ...networks.curvature import slopes
+from ...machine.arguments import integer, positive
+from ...networks.complementarity import complementary
+from ...networks.edge import network_edge
 
 
 class Oscillation(eqx.Module):
     """The oscillation of descent around its central flow.
 
-    **Attributes:** the `variance` sigma^2 of the weights along the leading eigenvector of the
-    Hessian, zero below the edge; the averages over time of the `loss`, `L + sigma^2 / eta`, and of
-    the squared norm of the `gradient`, `||grad L||^2 + 4 sigma^2 / eta^2`.
+    **Attributes:** the `covariance` X (k, k) of the oscillation in the basis of the k leading
+    eigenvectors of the Hessian, `vectors` U (P, k) in the flattened parameters, so that that of the
+    weights is `Sigma = U X U^T`; its trace, the `variance`, zero below the edge; the averages over
+    time of the `loss`, `L + tr Sigma / eta`, and of the squared norm of the `gradient`,
+    `||grad L||^2 + 4 tr Sigma / eta^2`.
     """
 
+    covariance: Float[Array, "k k"]
+    vectors: Float[Array, "P k"]
     variance: Float[Array, ""]
     loss: Float[Array, ""]
     gradient: Float[Array, ""]
@@ -33,28 +38,41 @@ def oscillation(
     data: Regression,
     learning_rate: ArrayLike,
     *,
+    unstable: int = 4,
     loss: Any = None,
     within: float = 1e-3,
 ) -> Oscillation:
-    r"""`sigma^2 = 2 max(0, <-grad L, grad S>) / ||grad S||^2` at the edge of stability.
+    r"""The covariance Sigma of descent's oscillation at the edge of stability, and averages over it.
 
-    S is the sharpness. A network with `S >= (1 - within) 2 / eta` counts as at the edge; below it
-    sigma^2 is 0.
+    Sigma lives in the span of the eigenvectors of the Hessian H whose eigenvalue is 2 / eta, and
+    keeps all of them there. With `T_ij = grad u_i^T H u_j`, `Sigma = U X U^T` where
 
-    **Arguments:** a `network` of the central flow, the `data`, the `learning_rate` eta, the `loss`,
-    as in `gradient_flow`, and the relative tolerance `within`.
+        `X >= 0,  A >= 0,  <X, A> = 0,  A_ij = <T_ij, grad L + 1/2 sum_kl X_kl T_kl>`,
 
-    **Source:** Cohen, Damian, Talwalkar, Kolter, Lee (ICLR 2025), section 3.
+    and A is minus the rate at which `U^T H U` changes. With one eigenvalue S there,
+    `Sigma = 2 max(0, <-grad L, grad S>) / ||grad S||^2`.
+
+    **Arguments:** a `network` of the central flow, the `data`, the `learning_rate` eta; how many
+    eigenvalues may be `unstable` (default 4, or as many as there are parameters); the `loss`, as in
+    `gradient_flow`; and the relative tolerance `within`: eigenvalues of at least
+    `(1 - within) 2 / eta` count as at the edge.
+
+    **Source:** Cohen, Damian, Talwalkar, Kolter, Lee (ICLR 2025), part I of the companion site; the
+    averages are those of the authors' code.
     """
-    found = slopes(network, data, loss=loss)
-    gradient, slope = found.gradient, found.slope
-    size = slope @ slope
-    variance = 2 * jax.nn.relu(-(gradient @ slope)) / jnp.where(size > 0, size, 1)
-    variance = jnp.where(found.sharpness * learning_rate >= 2 * (1 - within), variance, 0)
+    value, edge = network_edge(network, data, integer("unstable", unstable), loss=loss)
+    near = edge.values * learning_rate >= 2 * (1 - within)
+    T = jnp.where((near[:, None] & near[None])[:, :, None], edge.third, 0)
+    # In directions that are not at the edge A is positive, so that X is zero there.
+    B = T @ edge.gradient + jnp.diag(jnp.where(near, 0, jnp.ones_like(edge.values)))
+    X = complementary(B, 0.5 * jnp.einsum("ijp,klp->ijkl", T, T))
+    variance = jnp.trace(X)
     return Oscillation(
+        X,
+        edge.vectors,
         variance,
-        found.loss + variance / learning_rate,
-        gradient @ gradient + 4 * variance / learning_rate**2,
+        value + variance / learning_rate,
+        edge.gradient @ edge.gradient + 4 * variance / learning_rate**2,
     )
 
 
@@ -82,10 +100,10 @@ def self_stabilization(
 
     **Source:** Damian, Nichani, Lee (ICLR 2023), section 4.
     """
-    found = slopes(network, data, loss=loss)
-    u, slope = found.vector, found.slope
+    _, edge = network_edge(network, data, loss=loss)
+    u, slope = edge.vectors[:, 0], edge.third[0, 0]
     across = slope - u * (u @ slope)
-    alpha, beta = -(found.gradient @ slope), across @ across
+    alpha, beta = -(edge.gradient @ slope), across @ across
     rising = jax.nn.relu(alpha)
     return SelfStabilization(
         alpha,

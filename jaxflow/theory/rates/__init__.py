@@ -26,6 +26,7 @@ from .imbalance import (
 )
 from .kernel import (
     Eigenpairs as Eigenpairs,
+    effective_sharpness as effective_sharpness,
     hessian as hessian,
     hessian_eigenpairs as hessian_eigenpairs,
     hessian_product as hessian_product,

@@ -8,6 +8,7 @@ from ...data import Regression
 from ...networks import tangent_kernel as tangent_kernel
 from ...networks.curvature import (
     Eigenpairs as Eigenpairs,
+    effective_sharpness as effective_sharpness,
     hessian as hessian,
     hessian_eigenpairs as hessian_eigenpairs,
     hessian_product as hessian_product,
