@@ -93,10 +93,8 @@ class StableFlow(Flow):
         def substep(_: Any, carry: Any) -> Any:
             x, inner = carry
             gradient = jax.grad(loss)(x)
-            sizes = rate * method.scale(inner)
-            return x - sizes * gradient / count, moved(
-                inner, method.velocity(inner, gradient), 1 / count
-            )
+            step = rate * method.scale(inner) * method.heading(inner, gradient) / count
+            return x - step, moved(inner, method.velocity(inner, gradient), 1 / count)
 
         many = jnp.where(jnp.isfinite(count), count, 1).astype(int)
         flat, inner = jax.lax.fori_loop(0, many, substep, (flat, state.state))
@@ -148,8 +146,10 @@ class CentralFlow(Flow):
         def substep(_: Any, carry: Any) -> Any:
             x, inner, vectors, crowded = carry
             root = jnp.sqrt(rate * self.method.scale(inner))
-            edge, X, drift, over = self.oscillation(loss, x, inner, vectors, root)
-            x = x - dt * root * edge.damp(edge.force(X), dt)
+            edge, X, drift = self.oscillation(loss, x, inner, vectors, root)
+            heading = root * self.method.heading(inner, edge.gradient / root) + edge.pull(X)
+            over = edge.next > self.method.edge * (1 + CROWDED)
+            x = x - dt * root * edge.damp(heading, dt)
             return x, moved(inner, drift, dt), edge.memory, crowded | over
 
         carry = (flat, state.state, state.vectors, state.crowded)
@@ -159,8 +159,8 @@ class CentralFlow(Flow):
 
     def oscillation(
         self, loss: Loss, x: Float[Array, " P"], state: Any, vectors: Any, root: Array
-    ) -> tuple[Edge, Float[Array, "k k"], PyTree, Array]:
-        """The edge, the covariance X, the mean velocity of the state, and whether it is crowded.
+    ) -> tuple[Edge, Float[Array, "k k"], PyTree]:
+        """The edge, the covariance X, and the average velocity of the state.
 
         The edge is that of the loss in the coordinates `z = x / root`, `root = P^-1/2`, in which
         the preconditioned Hessian `P^-1/2 H P^-1/2` is the Hessian, and U is orthonormal.
@@ -169,10 +169,10 @@ class CentralFlow(Flow):
         edge = self.look(lambda z: loss(root * z), x / root, vectors, NEAR * limit)
         gradient = edge.gradient / root
         drift = method.velocity(state, gradient)
+        heading = root * method.heading(state, gradient)
         k, U = len(edge.values), edge.vectors
-        over = edge.next > limit * (1 + CROWDED)
         if not jax.tree.leaves(state):
-            return edge, edge.covariance(limit, dt), drift, over
+            return edge, edge.covariance(limit, dt, heading), drift
         i, j = np.tril_indices(k)
         HU = limit * U / jnp.broadcast_to(root, x.shape)[:, None]  # at the edge
 
@@ -194,16 +194,16 @@ class CentralFlow(Flow):
         rises = dt * limit * jnp.einsum("pi,pj,np->ijn", U, U, jax.vmap(rise)(bends))
         feedback = jnp.zeros((k, k, k, k), x.dtype).at[:, :, i, j].set(rises)
         feedback = feedback.at[:, :, j, i].set(rises)
-        X = edge.covariance(limit, dt, ratio=grown, feedback=feedback)
+        X = edge.covariance(limit, dt, heading, ratio=grown, feedback=feedback)
         weights = X[i, j] * np.where(i == j, 1.0, 2.0)
         more = jax.tree.map(lambda y: jnp.tensordot(weights, y, 1), bends)
-        return edge, X, jax.tree.map(jnp.add, drift, more), over
+        return edge, X, jax.tree.map(jnp.add, drift, more)
 
     def averages(self, form: Parameters, parameters: Any, memory: Any) -> Averages:
         """What the flow at these parameters says of the oscillation around it."""
         loss, flat, _ = flattened(form, parameters)
         root = jnp.sqrt(memory.sizes)
-        edge, X, _, _ = self.oscillation(loss, flat, memory.state, memory.vectors, root)
+        edge, X, _ = self.oscillation(loss, flat, memory.state, memory.vectors, root)
         U = edge.vectors * jnp.broadcast_to(root, flat.shape)[:, None]
         HU = edge.vectors * edge.values[None] / jnp.broadcast_to(root, flat.shape)[:, None]
         gradient = edge.gradient / root

@@ -211,7 +211,8 @@ def gradient_descent(
     - `saves`: number of saved times: step 0 and logarithmically spaced steps up to the last; or
       increasing steps of your own, the last of them at most `steps`.
     - `midpoints`: save values halfway to the next step, where oscillations cancel; with 2, halfway
-      between two such midpoints, `(w_k + 2 w_k+1 + w_k+2) / 4`, where they cancel to one order more.
+      between two such midpoints, `(w_k + 2 w_k+1 + w_k+2) / 4` about step k + 1, where they cancel
+      to one order more.
     - `dt`: the time that a step of a ready-made transformation takes.
 
     **Returns:** a `Solution`; `stats["steps"]` counts the steps taken. The run ends with
@@ -264,9 +265,7 @@ def descend(network: Network, data: Regression, plan: DescentSettings) -> Soluti
             ahead.append(step(ahead[-1]))
         points = [(each.t, each.parameters) for each in ahead]
         while len(points) > 1:
-            points = [
-                jax.tree.map(lambda a, b: 0.5 * (a + b), *pair) for pair in pairwise(points)
-            ]
+            points = [jax.tree.map(lambda a, b: 0.5 * (a + b), *pair) for pair in pairwise(points)]
         ((t, parameters),) = points
         return carry, (t, record.read(t, parameters, (rule, ahead[-1].memory)))
 

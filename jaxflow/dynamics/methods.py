@@ -1,4 +1,4 @@
-"""Preconditioned methods of descent. Each is a rule of its own, and has a stable and a central flow."""
+"""Preconditioned methods of descent: each is a rule, and has a stable and a central flow."""
 
 import abc
 from typing import Any
@@ -37,7 +37,7 @@ class Method(Rule):
     default `update(state, gradient) - state`; a `heading(state, gradient)`, what stands for
     `grad L` in a step, by default the gradient; and an `edge`, the eigenvalue of `P^-1 H` at which
     steps oscillate, by default 2. `velocity` may be nonlinear in the gradient: the flows use its
-    second derivative.
+    second derivative at the edge.
 
     `jf.gradient_descent(network, data, method, learning_rate=...)` makes its steps,
     `jf.StableFlow(method)` and `jf.CentralFlow(method)` follow its flows.
@@ -104,9 +104,10 @@ class Average(eqx.Module):
 
 
 class RMSProp(Method):
-    r"""RMSProp, `nu <- beta2 nu + (1 - beta2) (grad L)^2`, `theta <- theta - eta grad L / sqrt(nu)`.
+    r"""RMSProp: `theta <- theta - eta grad L / sqrt(nu)`, with the average nu of squared gradients.
 
-    The square is entry by entry, and so is the preconditioner, `P = diag(sqrt(nu) + eps) / eta`.
+    `nu <- beta2 nu + (1 - beta2) (grad L)^2` before the step. The square is entry by entry, and so
+    is the preconditioner, `P = diag(sqrt(nu) + eps) / eta`.
     With `bias_correction` it has `nu / (1 - beta2^t)` for nu, t the number of steps: Adam without
     momentum. nu starts at 0.
 
@@ -171,9 +172,12 @@ class ScalarRMSProp(RMSProp):
 
 
 class Moments(Average):
-    """The state of `Adam`: that of `RMSProp` and the average `first` of the gradient."""
+    """The state of `Adam`: that of `RMSProp`, the average `first` of the gradients before the last
+    one, and the `last`.
+    """
 
     first: Float[Array, " P"]
+    last: Float[Array, " P"]
 
 
 class Adam(RMSProp):
@@ -184,8 +188,8 @@ class Adam(RMSProp):
 
     **No central flow of Adam has been published by those who introduced central flows**: their
     paper's site and code stop at `RMSProp`, beta1 = 0. The flows here are derived from theirs: with
-    the edge above, and with the average of m taken to be that of the gradient, which neglects that
-    m lags by `beta1 / (1 - beta1)` steps.
+    the edge above, and with m for the gradient. What the oscillation adds to the gradient is taken
+    to act at once, and not after the `beta1 / (1 - beta1)` steps by which m lags.
 
     **Arguments:** `beta1` in [0, 1), default 0.9; the others as in `RMSProp`, beta2 = 0.999.
 
@@ -204,20 +208,24 @@ class Adam(RMSProp):
     def edge(self) -> Any:
         return 2 * (1 + self.beta1) / (1 - self.beta1)
 
+    def average(self, first: Array, gradient: Array) -> Array:
+        """The change of m."""
+        return (1 - self.beta1) * (gradient - first)
+
     def init(self, theta: Float[Array, " P"]) -> PyTree:
-        known = super().init(theta)
-        return Moments(known.count, known.square, jnp.zeros_like(theta))
+        known, zero = super().init(theta), jnp.zeros_like(theta)
+        return Moments(known.count, known.square, zero, zero)
 
     def update(self, state: Any, gradient: Float[Array, " P"]) -> PyTree:
         known = super().update(state, gradient)
-        first = state.first + (1 - self.beta1) * (gradient - state.first)
-        return Moments(known.count, known.square, first)
+        first = state.first + self.average(state.first, state.last)
+        return Moments(known.count, known.square, first, gradient)
 
     def velocity(self, state: Any, gradient: Float[Array, " P"]) -> PyTree:
         known = super().velocity(state, gradient)
-        return Moments(known.count, known.square, jnp.zeros_like(gradient))  # flows have no m
+        change = self.average(state.first, gradient)
+        return Moments(known.count, known.square, change, jnp.zeros_like(gradient))
 
     def heading(self, state: Any, gradient: Float[Array, " P"]) -> Float[Array, " P"]:
-        if self.bias_correction:
-            return state.first / (1 - self.beta1**state.count)
-        return state.first
+        m = state.first + self.average(state.first, gradient)
+        return m / (1 - self.beta1**state.count) if self.bias_correction else m

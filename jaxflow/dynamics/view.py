@@ -112,4 +112,5 @@ class View(eqx.Module):
         rule, memory = self.ruled or (None, None)
         if not isinstance(rule, CentralFlow):
             raise ValueError("The oscillation is known along a central flow: use jf.CentralFlow().")
-        return rule.averages(self.formulation, self.state, memory)
+        form: Any = self.formulation
+        return rule.averages(form, self.state, memory)

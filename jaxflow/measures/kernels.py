@@ -46,9 +46,7 @@ class EffectiveSharpness(Measure):
     dims: ClassVar[tuple[str, ...]] = ("time",)
 
     def update(self, t: Any, view: View, fixed: PyTree) -> PyTree:
-        return effective_sharpness(
-            view.trained, view.data, view.step_sizes, loss=view.objective
-        )
+        return effective_sharpness(view.trained, view.data, view.step_sizes, loss=view.objective)
 
 
 class MeanLoss(Measure):

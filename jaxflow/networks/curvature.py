@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental.sparse.linalg import lobpcg_standard
 from jaxtyping import Array, Float, Int
 
@@ -200,7 +201,10 @@ def effective_sharpness(
 
 def _per_parameter(step_sizes: Any, flat: Float[Array, " P"]) -> Array:
     """Step sizes as one number or one per flattened parameter."""
-    sizes = jax.flatten_util.ravel_pytree(eqx.filter(step_sizes, eqx.is_inexact_array_like))[0]
+    tree = step_sizes
+    if isinstance(tree, float | int | np.ndarray | list):
+        tree = jnp.asarray(tree, flat.dtype)
+    sizes = jax.flatten_util.ravel_pytree(eqx.filter(tree, eqx.is_inexact_array))[0]
     if sizes.size not in (1, flat.size):
         raise ValueError(
             f"step_sizes must be a number or one per parameter, {flat.size} in all, got "

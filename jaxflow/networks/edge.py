@@ -48,8 +48,8 @@ class Edge(eqx.Module):
         """
         k = min(k, len(pairs.values))
         U, values = pairs.vectors[:, :k], pairs.values[:k]
-        i, j = np.tril_indices(k)  # the pairs among the first m come first
-        i, j = jnp.asarray(i), jnp.asarray(j)
+        # Pairs of indices, those among the first m first.
+        i, j = (jnp.asarray(index) for index in np.tril_indices(k))
 
         def add(n: Array, third: Array) -> Array:
             slope = third_derivative(loss, at, U[:, i[n]], U[:, j[n]])
@@ -68,31 +68,38 @@ class Edge(eqx.Module):
         excess = 1 - 1 / jnp.maximum(dt * self.values, 1)
         return v - (v @ self.vectors) @ (self.vectors * excess[None]).T
 
-    def force(self, X: Float[Array, "k k"]) -> Float[Array, " P"]:
-        """The average of the gradient over an oscillation of covariance `U X U^T`."""
-        return self.gradient + 0.5 * jnp.einsum("ij,ijp->p", X, self.third)
+    def pull(self, X: Float[Array, "k k"]) -> Float[Array, " P"]:
+        """What an oscillation of covariance `U X U^T` adds to the average of the gradient."""
+        return 0.5 * jnp.einsum("ij,ijp->p", X, self.third)
 
     def covariance(
-        self, limit: Any, dt: Any, *, ratio: Any = None, feedback: Any = 0.0
+        self,
+        limit: Any,
+        dt: Any,
+        heading: Float[Array, " P"],
+        *,
+        ratio: Any = None,
+        feedback: Any = 0.0,
     ) -> Float[Array, "k k"]:
         r"""X of the oscillation `U X U^T` that keeps `H <= limit` in a step of size dt.
 
         X >= 0 is complementary to `B + M[X]`, which is `limit` times the identity minus the Hessian
         after the step, restricted to U, with `limit` growing where a preconditioner does:
 
-            `B_ij = limit <u_i, ratio u_j> - S_i delta_ij + dt <T_ij, D grad L>`,
+            `B_ij = limit <u_i, ratio u_j> - S_i delta_ij + dt <T_ij, D heading>`,
             `M_ijkl = dt / 2 <T_ij, D T_kl> + feedback_ijkl`,
 
         with T the `third` derivatives and D v as `damp` leaves v.
 
         **Arguments:** the `limit`, twice the inverse learning rate for descent, and the step `dt`;
+        the `heading` (P,), minus the velocity without oscillation, for descent the gradient;
         `ratio` (P,), the preconditioner after the step without oscillation over that before it
         (default 1); and `feedback`, what X adds to the first term of B (default 0).
         """
         k = len(self.values)
         U, T = self.vectors, self.third
         top = jnp.eye(k, dtype=U.dtype) if ratio is None else U.T @ (U * ratio[:, None])
-        flows = jnp.einsum("ijp,p->ij", T, self.damp(self.gradient, dt))
+        flows = jnp.einsum("ijp,p->ij", T, self.damp(heading, dt))
         B = limit * top - jnp.diag(self.values) + dt * flows
         rows = T.reshape(k * k, -1)
         M = (0.5 * dt * (rows @ self.damp(rows, dt).T)).reshape(k, k, k, k) + feedback

@@ -42,7 +42,7 @@ def oscillation(
     loss: Any = None,
     within: float = 1e-3,
 ) -> Oscillation:
-    r"""The covariance Sigma of descent's oscillation at the edge of stability, and averages over it.
+    r"""The covariance Sigma of descent's oscillation at the edge of stability, and its averages.
 
     Sigma lives in the span of the eigenvectors of the Hessian H whose eigenvalue is 2 / eta, and
     keeps all of them there. With `T_ij = grad u_i^T H u_j`, `Sigma = U X U^T` where
