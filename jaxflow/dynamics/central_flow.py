@@ -47,7 +47,7 @@ class Averages(eqx.Module):
 class Flow(Curved):
     """A flow of a method: Euler steps, `substeps` of them or more per step of the method."""
 
-    method: Method = GradientDescent()
+    method: Any = GradientDescent()
     substeps: int = eqx.field(default=1, static=True, kw_only=True)
 
     def __check_init__(self):
