@@ -111,7 +111,8 @@ def products(setting: Setting) -> dict[str, Any]:
             network = edges.network_of(flat)
             form = Parameters.build(network, data, SquaredLoss())
             problems.append((form, form.start(network)))
-        memory = rule.start(*problems[0], setting.rates[-1])  # eigenvectors of a moment before
+        memory = rule.start(*problems[0], setting.rates[-1])
+        memory = getattr(memory, "vectors", memory)  # eigenvectors of a moment before
         loss, flat, _ = flattened(*problems[1])
         pairs = leading_eigenpairs(partial(product, loss, flat), memory, steps=rule.iterations)
         counts[name] = getattr(rule, looks) * int(pairs.products)

@@ -44,7 +44,16 @@ hypothesis.settings.load_profile("jaxflow")
 FIRST = (
     *("implicit", "falsify", "flow", "bring_your_own", "store", "sweep", "direct", "cli_run"),
     *("ensemble", "shallow", "log_loss_flow", "diagonal_linear", "min2021", "deep_linear"),
-    *("compiles_once", "theory_wide", "descent", "cli", "rules", "curvature", "sweep_descent"),
+    *(
+        "compiles_once",
+        "theory_wide",
+        "descent",
+        "cli",
+        "central_flow",
+        "rules",
+        "curvature",
+        "sweep_descent",
+    ),
 )
 
 

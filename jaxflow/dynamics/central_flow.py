@@ -15,14 +15,11 @@ from .methods import GradientDescent, Method, Progress
 from .rules import Curved, Loss, flattened
 
 NEAR = 0.9  # of the edge: from there on an eigenvalue may reach it within a step
-CROWDED = 0.01  # how far beyond the edge, relatively, an eigenvalue is that nothing holds back
+CROWDED = 0.01  # how far beyond the edge, relatively, an untracked eigenvalue may be
 
 
 class Following(Progress):
-    """What a flow carries from step to step: that of its method, and leading eigenvectors.
-
-    `crowded` says whether more eigenvalues than `unstable` have been beyond the edge.
-    """
+    """What a flow carries: also leading eigenvectors, and whether too many reached the edge."""
 
     vectors: Float[Array, "P c"]
     crowded: Array
@@ -32,9 +29,8 @@ class Averages(eqx.Module):
     """What a central flow says of the oscillation around it.
 
     **Attributes:** the averages over time of the `loss`, `L + <H, Sigma> / 2`, and of the squared
-    norm of the `gradient`, `||grad L||^2 + tr(H Sigma H)`; the covariance `X` (k, k) of the
-    oscillation `U X U^T`, and U, `vectors` (P, k), orthonormal under the preconditioner, with
-    the eigenvalues `values` (k,) of `P^-1 H`.
+    norm of the `gradient`, `||grad L||^2 + tr(H Sigma H)`; `X` (k, k) of `Sigma = U X U^T`; and
+    the leading eigenvectors U of `P^-1 H`, `vectors` (P, k), with their `values` (k,).
     """
 
     loss: Float[Array, ""]
@@ -153,9 +149,8 @@ class CentralFlow(Flow):
             return x, moved(inner, drift, dt), edge.memory, crowded | over
 
         carry = (flat, state.state, state.vectors, state.crowded)
-        flat, inner, vectors, crowded = jax.lax.fori_loop(0, self.substeps, substep, carry)
-        sizes = rate * self.method.scale(inner)
-        return unravel(flat), Following(inner, sizes, vectors, crowded)
+        flat, inner, *rest = jax.lax.fori_loop(0, self.substeps, substep, carry)
+        return unravel(flat), Following(inner, rate * self.method.scale(inner), *rest)
 
     def oscillation(
         self, loss: Loss, x: Float[Array, " P"], state: Any, vectors: Any, root: Array
@@ -204,14 +199,13 @@ class CentralFlow(Flow):
         loss, flat, _ = flattened(form, parameters)
         root = jnp.sqrt(memory.sizes)
         edge, X, _ = self.oscillation(loss, flat, memory.state, memory.vectors, root)
-        U = edge.vectors * jnp.broadcast_to(root, flat.shape)[:, None]
-        HU = edge.vectors * edge.values[None] / jnp.broadcast_to(root, flat.shape)[:, None]
-        gradient = edge.gradient / root
+        each = jnp.broadcast_to(root, flat.shape)[:, None]
+        HU, gradient = edge.vectors * edge.values[None] / each, edge.gradient / root
         return Averages(
             form.loss(parameters) + 0.5 * jnp.diag(X) @ edge.values,
             gradient @ gradient + jnp.sum(X * (HU.T @ HU)),
             X,
-            U,
+            each * edge.vectors,
             edge.values,
         )
 

@@ -266,8 +266,7 @@ def descend(network: Network, data: Regression, plan: DescentSettings) -> Soluti
         points = [(each.t, each.parameters) for each in ahead]
         while len(points) > 1:
             points = [jax.tree.map(lambda a, b: 0.5 * (a + b), *pair) for pair in pairwise(points)]
-        ((t, parameters),) = points
-        return carry, (t, record.read(t, parameters, (rule, ahead[-1].memory)))
+        return carry, (points[0][0], record.read(*points[0], (rule, ahead[-1].memory)))
 
     memory = rule.start(form, start, rate_of(jnp.asarray(0)))
     record = Record(form, network, start, plan.measures, plan.loss, (rule, memory))
@@ -283,6 +282,7 @@ def descend(network: Network, data: Regression, plan: DescentSettings) -> Soluti
     # The last step of all, where saves end before it.
     carry = jax.lax.while_loop(lambda c: (c.step < plan.steps) & ~c.met & c.finite, step, carry)
     good = Result.finished if until is None else Result.not_stopped
+    status = jnp.where(carry.met, Result.stopped, good)
     return record.solution(
         ts,
         saved,
@@ -295,9 +295,7 @@ def descend(network: Network, data: Regression, plan: DescentSettings) -> Soluti
             bounded=bounded(until, network),
         ),
         ruled=(rule, carry.memory),
-        status=jnp.where(
-            rule.crowded(carry.memory), Result.crowded, jnp.where(carry.met, Result.stopped, good)
-        ),
+        status=jnp.where(rule.crowded(carry.memory), Result.crowded, status),
         steps=carry.step,
         accepted=carry.step,
         rejected=jnp.zeros_like(carry.step),

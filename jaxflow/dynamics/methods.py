@@ -14,11 +14,7 @@ from .rules import Loss, Rule, flattened
 
 
 class Progress(eqx.Module):
-    """What a method carries from step to step.
-
-    **Attributes:** its `state`, and the `sizes` of the last step: the learning rate over the
-    preconditioner, () or (P,).
-    """
+    """What a method carries: its `state`, and the `sizes` of the last step, `eta P^-1`."""
 
     state: PyTree
     sizes: Array
@@ -27,17 +23,9 @@ class Progress(eqx.Module):
 class Method(Rule):
     r"""Preconditioned descent, `theta <- theta - P^-1 grad L`, with a preconditioner of its state.
 
-    A method is given by three functions of flat vectors, and its flows follow from them:
-
-    - `init(theta)`: the state before the first step, any tree of arrays.
-    - `update(state, gradient)`: the state that the step at this gradient uses.
-    - `scale(state)`: the learning rate times `P^-1`, the diagonal of it (P,) or one number ().
-
-    It may also have a `velocity(state, gradient)`, the time derivative of the state per step, by
-    default `update(state, gradient) - state`; a `heading(state, gradient)`, what stands for
-    `grad L` in a step, by default the gradient; and an `edge`, the eigenvalue of `P^-1 H` at which
-    steps oscillate, by default 2. `velocity` may be nonlinear in the gradient: the flows use its
-    second derivative at the edge.
+    A method is given by `init`, `update` and `scale`, functions of flat vectors, and its flows
+    follow from them. Where the defaults do not fit, it also has a `velocity`, whose second
+    derivative in the gradient central flows use, a `heading` and an `edge`.
 
     `jf.gradient_descent(network, data, method, learning_rate=...)` makes its steps,
     `jf.StableFlow(method)` and `jf.CentralFlow(method)` follow its flows.
@@ -56,16 +44,16 @@ class Method(Rule):
         """Step sizes over the learning rate, (P,) or ()."""
 
     def velocity(self, state: Any, gradient: Float[Array, " P"]) -> PyTree:
-        """The time derivative of the state, per step."""
+        """The time derivative of the state along flows, per step."""
         return jax.tree.map(jnp.subtract, self.update(state, gradient), state)
 
     def heading(self, state: Any, gradient: Float[Array, " P"]) -> Float[Array, " P"]:
-        """The direction of a step, before it is preconditioned."""
+        """What stands for the gradient in a step."""
         return gradient
 
     @property
     def edge(self) -> Any:
-        """The eigenvalue of `P^-1 H` at which steps oscillate."""
+        """The eigenvalue of `P^-1 H` at which steps oscillate, H the Hessian of the loss."""
         return 2.0
 
     def start(self, form: Parameters, parameters: PyTree[Array], rate: Any) -> Progress:
@@ -172,9 +160,7 @@ class ScalarRMSProp(RMSProp):
 
 
 class Moments(Average):
-    """The state of `Adam`: that of `RMSProp`, the average `first` of the gradients before the last
-    one, and the `last`.
-    """
+    """The state of `Adam`: also the `last` gradient, and the average `first` of those before."""
 
     first: Float[Array, " P"]
     last: Float[Array, " P"]
@@ -208,24 +194,20 @@ class Adam(RMSProp):
     def edge(self) -> Any:
         return 2 * (1 + self.beta1) / (1 - self.beta1)
 
-    def average(self, first: Array, gradient: Array) -> Array:
-        """The change of m."""
-        return (1 - self.beta1) * (gradient - first)
-
     def init(self, theta: Float[Array, " P"]) -> PyTree:
         known, zero = super().init(theta), jnp.zeros_like(theta)
         return Moments(known.count, known.square, zero, zero)
 
     def update(self, state: Any, gradient: Float[Array, " P"]) -> PyTree:
         known = super().update(state, gradient)
-        first = state.first + self.average(state.first, state.last)
+        first = state.first + (1 - self.beta1) * (state.last - state.first)
         return Moments(known.count, known.square, first, gradient)
 
     def velocity(self, state: Any, gradient: Float[Array, " P"]) -> PyTree:
         known = super().velocity(state, gradient)
-        change = self.average(state.first, gradient)
+        change = (1 - self.beta1) * (gradient - state.first)
         return Moments(known.count, known.square, change, jnp.zeros_like(gradient))
 
     def heading(self, state: Any, gradient: Float[Array, " P"]) -> Float[Array, " P"]:
-        m = state.first + self.average(state.first, gradient)
+        m = state.first + (1 - self.beta1) * (gradient - state.first)
         return m / (1 - self.beta1**state.count) if self.bias_correction else m

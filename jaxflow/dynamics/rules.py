@@ -23,10 +23,7 @@ Loss = Callable[[PyTree[Array]], Array]  # of the parameters
 
 
 class Rule(eqx.Module):
-    """A rule makes steps, and may carry a state along.
-
-    `rate` is the learning rate of the step, the value of the schedule there.
-    """
+    """A rule makes steps of a learning rate, `rate`, and may carry a state along."""
 
     @abc.abstractmethod
     def start(self, form: Parameters, parameters: PyTree[Array], rate: Any) -> PyTree:

@@ -1,6 +1,5 @@
 """Damian, Nichani and Lee's models of gradient descent at the edge of stability."""
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -51,9 +50,7 @@ class ConstrainedTrajectory(Curved):
         flat, state = self.project(loss, start, state, rate)
         return unravel(flat), state
 
-    def project(
-        self, loss: Callable[[Array], Array], x: Array, memory: Array, rate: Any
-    ) -> tuple[Array, Array]:
+    def project(self, loss: Loss, x: Array, memory: Array, rate: Any) -> tuple[Array, Array]:
         """The projection of the weights x, and the eigenvectors there."""
 
         def once(_: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -101,8 +101,7 @@ class View(eqx.Module):
         memory = self.ruled[1] if self.ruled else None
         if not isinstance(memory, Progress):
             raise ValueError(
-                "Step sizes are known of a method such as jf.RMSProp() and of its flows: pass one "
-                "of them as the optimizer, or use jf.theory.effective_sharpness."
+                "Step sizes are known of methods such as jf.RMSProp() and of their flows: pass one."
             )
         return memory.sizes
 

@@ -38,8 +38,7 @@ class Sharpness(Measure):
 class EffectiveSharpness(Measure):
     """The largest eigenvalue of `P^-1 H` along a method or a flow of it, at every saved time.
 
-    H is the Hessian of the loss and P the preconditioner of the last step, for gradient descent one
-    over the learning rate. Gradient descent and RMSProp are stable where it is below 2.
+    H is the Hessian and P the preconditioner of the last step: see `theory.effective_sharpness`.
     """
 
     name: ClassVar[str] = "effective_sharpness"
@@ -50,10 +49,7 @@ class EffectiveSharpness(Measure):
 
 
 class MeanLoss(Measure):
-    """The loss of a method, averaged over its oscillation, as its central flow predicts it.
-
-    It is `L + <H, Sigma> / 2` at every saved time: see `jf.CentralFlow`.
-    """
+    """`L + <H, Sigma> / 2` along a `jf.CentralFlow`: the method's loss, averaged over time."""
 
     name: ClassVar[str] = "mean_loss"
     dims: ClassVar[tuple[str, ...]] = ("time",)

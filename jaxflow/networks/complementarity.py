@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 TINY = 1e-14  # what is added to a scaled M, so that there is one solution
@@ -22,8 +21,7 @@ def complementary(
     **Arguments:** a symmetric `B`; a positive semidefinite operator `M` on symmetric matrices,
     `M[X]_ij = sum_kl M_ijkl X_kl`, of which the symmetric part is used; the most `steps`.
 
-    **Source:** the problem is that of the authors' code of central flows (Cohen et al., ICLR 2025),
-    which solves it by conic programming.
+    **Source:** the problem is that of the authors' code of central flows (Cohen et al., ICLR 2025).
     """
     k = len(B)
     # Scaled as X = D Y D with D diagonal: M has ones on its diagonal, and no diagonal entry of B is
@@ -33,45 +31,37 @@ def complementary(
     D = jnp.where(level > 1e-8 * top, level, jnp.where(top > 0, top, 1)) ** -0.25
     low = jnp.linalg.eigvalsh(D[:, None] * B * D[None])[0]
     idle = (low >= 0) | (top <= 0)  # without M nothing is to be done
-    least = jnp.finfo(B.dtype).tiny
-    rest = -jnp.minimum(low, 0) / jnp.maximum(D**2 * jnp.diag(B), least)
-    D = D * jnp.sqrt(jnp.minimum(1, rest))
-    D = jnp.where(idle, 1, D)
+    rest = -jnp.minimum(low, 0) / jnp.maximum(D**2 * jnp.diag(B), jnp.finfo(B.dtype).tiny)
+    D = jnp.where(idle, 1, D * jnp.sqrt(jnp.minimum(1, rest)))
     DD = D[:, None] * D[None]
     b, m = DD * B, jnp.einsum("ij,ijkl,kl->ijkl", DD, M, DD)
     if k == 1:
         return jnp.where(idle, 0, -DD * b / jnp.where(idle, 1, m[0, 0]))
     size = jnp.where(idle, 1, -jnp.linalg.eigvalsh(b)[0])
-    S = jnp.asarray(_basis(k), B.dtype)  # rows are an orthonormal basis of symmetric matrices
-    m = S @ m.reshape(k * k, k * k) @ S.T
-    m = 0.5 * (m + m.T) + TINY * jnp.eye(len(m), dtype=B.dtype)
-    b = b / size
+    m = m.reshape(k * k, k * k)
+    one = jnp.eye(k * k, dtype=B.dtype)
+    m, b = 0.5 * (m + m.T) + TINY * one, b / size
 
     def dual(X: Array) -> Array:
-        return b + ((m @ (S @ X.reshape(-1))) @ S).reshape(k, k)
+        return b + (m @ X.reshape(-1)).reshape(k, k)
 
     def improve(carry: Any) -> Any:
         X, A, count = carry
-        # W A W = X; in the basis in which both are the same diagonal matrix, all is diagonal.
+        # In the basis G both are the same diagonal matrix: G^T A G = G^-1 X G^-T = diag(v).
         values, Q = jnp.linalg.eigh(X)
         half = (Q * jnp.sqrt(values)[None]) @ Q.T
         inner, R = jnp.linalg.eigh(half @ A @ half)
-        # G^T A G = G^-1 X G^-T = diag(v)
         G = half @ R * (inner**-0.25)[None]
-        v = jnp.sqrt(inner)
-        mu = jnp.mean(inner)
-        turn = S @ jnp.kron(G, G)  # of what is diagonal to X
-        T = turn @ S.T
+        v, mu = jnp.sqrt(inner), jnp.mean(inner)
+        T = jnp.kron(G, G)  # what is diagonal, to X
 
         def solve(rhs: Array, miss: Array) -> tuple[Array, Array]:
             """The steps of X and A, scaled: dx + da = rhs, da = G^T (M[G dx G^T] + miss) G."""
-            r = S @ rhs.reshape(-1)
-            c = T.T @ (S @ miss.reshape(-1))
-            dx = jnp.linalg.solve(jnp.eye(len(m), dtype=B.dtype) + T.T @ m @ T, r - c)
-            return (dx @ S).reshape(k, k), ((r - dx) @ S).reshape(k, k)
+            r = rhs.reshape(-1)
+            dx = jnp.linalg.solve(one + T.T @ m @ T, r - T.T @ miss.reshape(-1))
+            return dx.reshape(k, k), (r - dx).reshape(k, k)
 
         miss = dual(X) - A
-        sums = 0.5 * (v[:, None] + v[None])
 
         def length(dx: Array, da: Array) -> Array:
             root = v**-0.5
@@ -82,14 +72,14 @@ def complementary(
         s = length(dx, da)
         share = jnp.trace((jnp.diag(v) + s * dx) @ (jnp.diag(v) + s * da)) / (k * mu)
         sigma = jnp.clip(share, 0, 1) ** 3
-        second = 0.5 * (dx @ da + da @ dx) / sums
+        second = (dx @ da + da @ dx) / (v[:, None] + v[None])
         dx, da = solve(jnp.diag(sigma * mu / v - v) - second, miss)
         s = length(dx, da)
         back = jnp.linalg.inv(G)
-        new = X + s * (G @ dx @ G.T), A + s * (back.T @ da @ back)
-        new = tuple(0.5 * (Y + Y.T) for Y in new)
+        new = [X + s * (G @ dx @ G.T), A + s * (back.T @ da @ back)]
+        new = [0.5 * (Y + Y.T) for Y in new]
         fine = jnp.all(jnp.isfinite(new[0] + new[1]))  # else rounding has taken over
-        X, A = jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, (X, A))
+        X, A = jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, [X, A])
         return X, A, jnp.where(fine, count + 1, steps)
 
     def unsolved(carry: Any) -> Array:
@@ -99,14 +89,5 @@ def complementary(
         return (count < steps) & open_
 
     eye = jnp.eye(k, dtype=B.dtype)
-    start = (eye, eye, jnp.where(idle, steps, 0))
-    X, _, _ = jax.lax.while_loop(unsolved, improve, start)
+    X, _, _ = jax.lax.while_loop(unsolved, improve, (eye, eye, jnp.where(idle, steps, 0)))
     return jnp.where(idle, 0, size * DD * X)
-
-
-def _basis(k: int) -> np.ndarray:
-    """An orthonormal basis of the symmetric k x k matrices, flattened, one per row."""
-    i, j = np.triu_indices(k)
-    rows = np.zeros((len(i), k, k))
-    rows[np.arange(len(i)), i, j] = rows[np.arange(len(i)), j, i] = np.where(i == j, 1, 0.5**0.5)
-    return rows.reshape(len(i), k * k)

@@ -43,13 +43,11 @@ class Edge(eqx.Module):
     ) -> "Edge":
         """The derivatives of `loss` at a point, given its leading eigenpairs, at least k.
 
-        The rows of `third` that belong to eigenvalues of at most `beyond` are not computed, and are
-        zero.
+        What belongs to eigenvalues of at most `beyond` in `third` is not computed, and is zero.
         """
         k = min(k, len(pairs.values))
         U, values = pairs.vectors[:, :k], pairs.values[:k]
-        # Pairs of indices, those among the first m first.
-        i, j = (jnp.asarray(index) for index in np.tril_indices(k))
+        i, j = (jnp.asarray(index) for index in np.tril_indices(k))  # those below m come first
 
         def add(n: Array, third: Array) -> Array:
             slope = third_derivative(loss, at, U[:, i[n]], U[:, j[n]])

@@ -116,7 +116,7 @@ SETTLED = presets(
 )
 RULES: dict[str, Any] = {
     "descent": optax.sgd,
-    "central flow": CentralFlow(),
+    "central flow": CentralFlow(unstable=2),
     "constrained trajectory": ConstrainedTrajectory(projections=2),
 }
 
