@@ -116,7 +116,7 @@ def test_the_covariance_is_complementary(k, seed):
         jnp.zeros((30, k)),
         jnp.asarray(-jnp.inf),
     )
-    X = np.asarray(edge.covariance(2 / rate, dt))
+    X = np.asarray(edge.covariance(2 / rate, dt, edge.gradient))
     force = np.asarray(edge.gradient) + 0.5 * np.einsum("ij,ijp->p", X, third)
     A = 2 / rate * np.eye(k) - np.diag(edge.values) + dt * np.einsum("ijp,p->ij", third, force)
     assert np.linalg.eigvalsh(X).min() > -1e-12

@@ -10,7 +10,7 @@ import pytest
 import jaxflow as jf
 from jaxflow import theory
 from jaxflow.networks.activations import Tanh
-from jaxflow.networks.curvature import slopes
+from jaxflow.networks.edge import network_edge
 
 FAMILIES = {
     "two layers": lambda key, data: jf.init.Gaussian()(key, data, width=7),
@@ -63,8 +63,8 @@ def test_the_gradient_of_an_eigenvalue(data, key):
     def S(p):
         return jnp.linalg.eigvalsh(theory.hessian(eqx.combine(unravel(p), rest), data))[-1]
 
-    found = slopes(network, data)
-    value, slope = found.sharpness, found.slope
+    edge = network_edge(network, data)[1]
+    value, slope = edge.values[0], edge.third[0, 0]
     np.testing.assert_allclose(value, S(flat), rtol=1e-10)
     np.testing.assert_allclose(slope, jax.grad(S)(flat), atol=1e-7 * jnp.linalg.norm(slope))
 
