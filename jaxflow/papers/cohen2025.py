@@ -46,7 +46,7 @@ def follows(setting: Setting, model: str = "central flow") -> Evidence:
 @jax.jit
 def _oscillations(weights: Array, data: Regression, rates: Array) -> dict[str, Array]:
     def one(row: tuple[Array, Array]) -> dict[str, Array]:
-        found = oscillation(network_of(row[0]), data, row[1], unstable=2)
+        found = oscillation(network_of(row[0]), data, row[1], unstable=1)
         return {"loss": found.loss, "gradient": found.gradient, "variance": found.variance}
 
     rows = weights.reshape(-1, weights.shape[-1])

@@ -116,7 +116,7 @@ SETTLED = presets(
 )
 RULES: dict[str, Any] = {
     "descent": optax.sgd,
-    "central flow": CentralFlow(unstable=2),
+    "central flow": CentralFlow(unstable=1),
     "constrained trajectory": ConstrainedTrajectory(projections=2),
 }
 
