@@ -19,12 +19,14 @@ from ..data import Regression
 from ..data.regression import problem
 from ..machine.compiling import jit
 from ..networks.adopt import Where, adopt
+from ..networks.base import predictions
 from ..networks.losses import SquaredLoss, usable
+from ..networks.smoothing import has_kinks
 from .formulations import Formulation, choose
 from .integrators.choose_solver import choose_solver, last
 from .integrators.control import control, implicit_control
 from .integrators.implicit import Implicit
-from .messages import bounded, kinked
+from .messages import bounded
 from .settings import SAVES, FlowSettings, flow_settings, spread, takes, times
 from .solution import Record, Solution
 from .status import Call, Result
@@ -155,7 +157,7 @@ def solve(
         call = dataclasses.replace(
             call,
             squared=isinstance(settings.loss, SquaredLoss),
-            kinks=kinked(network, data),
+            kinks=has_kinks(predictions, network, data.X),
             bounded=bounded(settings.until, network),
         )
     return record.solution(
