@@ -24,8 +24,9 @@ from ..networks.losses import SquaredLoss, usable
 from ..networks.smoothing import has_kinks
 from .formulations import Formulation, choose
 from .integrators.choose_solver import choose_solver, last
-from .integrators.control import control, implicit_control
+from .integrators.control import STALLED, control, implicit_control
 from .integrators.implicit import Implicit
+from .integrators.stalls import Watch
 from .messages import bounded
 from .settings import SAVES, FlowSettings, flow_settings, spread, takes, times
 from .solution import Record, Solution
@@ -130,7 +131,7 @@ def solve(
     record = Record(form, network, y0, settings.measures, settings.loss)
     t0 = form.begin(y0)
     scale = time_scale(form.fastest_rate(y0), data.X.dtype)
-    integrate = functools.partial(_integrate, form, record, settings, y0, t0, scale)
+    integrate = functools.partial(_integrate, form, network, record, settings, y0, t0, scale)
     if ts is not None:
         ts = jax.lax.cummax(jnp.maximum(ts, t0))
         end = integrate(ts, ts[-1])
@@ -190,6 +191,7 @@ class _End(eqx.Module):
 
 def _integrate(
     form: Formulation,
+    network: Network,
     record: Record,
     settings: FlowSettings,
     y0: State,
@@ -215,6 +217,10 @@ def _integrate(
     solver, rtol, scheme = settings.solver, settings.rtol, control
     if isinstance(solver, Implicit):
         solver, scheme = solver.bind(form, rtol), implicit_control
+    controller = scheme(rtol, scale, form.error_scales)
+    if has_kinks(predictions, network, form.data.X):
+        watch = Watch(form, network, t1, controller.moved)
+        controller = dataclasses.replace(controller, watch=watch)
     # An interval of length zero is a legitimate one: ts = [0].
     length = t1 - t0
     # Diffrax's own constants follow the global precision; here everything follows the data's.
@@ -232,7 +238,7 @@ def _integrate(
                     diffrax.SubSaveAt(t1=True),
                 ]
             ),
-            stepsize_controller=scheme(rtol, scale, form.error_scales),
+            stepsize_controller=controller,
             event=event,
             adjoint=settings.adjoint,
             max_steps=settings.max_steps,
@@ -278,5 +284,6 @@ def _status(solution: diffrax.Solution) -> Array:
     good = Result.finished if stopped is None else Result.not_stopped
     out = jnp.where(solution.result == R.successful, good, Result.not_finite)
     out = jnp.where(solution.result == R.max_steps_reached, Result.max_steps_reached, out)
+    out = jnp.where(solution.result == STALLED, Result.stalled, out)
     # Whatever locating the crossing said: it lies inside the last step.
     return out if stopped is None else jnp.where(stopped, Result.stopped, out)
