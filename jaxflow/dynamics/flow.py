@@ -22,10 +22,11 @@ from ..networks.adopt import Where, adopt
 from ..networks.base import predictions
 from ..networks.losses import SquaredLoss, usable
 from ..networks.smoothing import has_kinks
-from .formulations import Formulation, choose
+from .formulations import Filippov, Formulation, choose
 from .integrators.choose_solver import choose_solver, last
 from .integrators.control import STALLED, control, implicit_control
 from .integrators.implicit import Implicit
+from .integrators.sliding import sliding
 from .integrators.stalls import Watch
 from .messages import bounded
 from .settings import SAVES, FlowSettings, flow_settings, spread, takes, times
@@ -218,7 +219,9 @@ def _integrate(
     if isinstance(solver, Implicit):
         solver, scheme = solver.bind(form, rtol), implicit_control
     controller = scheme(rtol, scale, form.error_scales)
-    if has_kinks(predictions, network, form.data.X):
+    if isinstance(form, Filippov):
+        solver, controller = sliding(form, solver, controller)
+    elif has_kinks(predictions, network, form.data.X):
         watch = Watch(form, network, t1, controller.moved)
         controller = dataclasses.replace(controller, watch=watch)
     # An interval of length zero is a legitimate one: ts = [0].

@@ -9,7 +9,9 @@ from .base import (
     formulations as formulations,
 )
 from .diagonal_linear import Mirror as Mirror
+from .filippov import Filippov as Filippov
 from .general import (
+    GENERAL as GENERAL,
     Parameters as Parameters,
     Residual as Residual,
 )
@@ -21,6 +23,11 @@ from .two_layer_linear import (
     TwoLayerResidual as TwoLayerResidual,
     off_span as off_span,
 )
+
+
+@formulations.register(object)
+def _(network: Any) -> tuple[type[Formulation], ...]:
+    return Filippov, *GENERAL
 
 
 def choose(name: str, network: Network, data: Regression, loss: Any) -> Formulation:
