@@ -64,9 +64,7 @@ class Filippov(Residual):
         ones = jnp.ones((data.samples, 1), data.X.dtype)
         columns = [x for x, moves in zip((data.X, ones), _moves(network), strict=True) if moves]
         frozen = split(network)[1]
-        return cls(
-            data, frozen, best_fit(network, data), *found, jnp.concatenate(columns, axis=1)
-        )
+        return cls(data, frozen, best_fit(network, data), *found, jnp.concatenate(columns, axis=1))
 
     def in_modes(self, modes: Modes) -> "Filippov":
         """The smooth flow as long as every unit keeps its mode at every sample."""

@@ -216,4 +216,3 @@ class Parameters(Formulation):
 
 
 GENERAL: tuple[type[Formulation], ...] = (Residual, Parameters, LogLossParameters)
-

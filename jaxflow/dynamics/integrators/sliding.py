@@ -1,5 +1,6 @@
 """Steps of a flow with kinks: smooth between events, and events located as the error asks."""
 
+import dataclasses
 from typing import Any
 
 import diffrax
@@ -39,6 +40,7 @@ class Sliding(diffrax.AbstractWrappedSolver, diffrax.AbstractAdaptiveSolver):
     solver: diffrax.AbstractSolver
     form: Filippov
     rtol: Float[Array, ""]  # of the error of a step, relative to the weights
+    scan_kind: Any = None  # set by Diffrax, for the stages of the solver
 
     @property
     def term_structure(self) -> Any:
@@ -72,6 +74,8 @@ class Sliding(diffrax.AbstractWrappedSolver, diffrax.AbstractAdaptiveSolver):
         form, solver = self.form.in_modes(modes), self.solver
         if isinstance(solver, Implicit):
             solver = eqx.tree_at(lambda s: s.form, solver, form, is_leaf=lambda x: x is self.form)
+        elif self.scan_kind is not None:
+            solver = dataclasses.replace(solver, scan_kind=self.scan_kind)
         y1, error, dense, inner, result = solver.step(
             diffrax.ODETerm(form.field), t0, t1, y0, args, inner, made_jump | changed
         )

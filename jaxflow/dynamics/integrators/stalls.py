@@ -62,9 +62,7 @@ class Watch(eqx.Module):
         )
         new = Window(t, y, jnp.zeros_like(steps), slides)
         on = Window(last.t, last.y, steps, last.before)
-        now = jax.tree.map(
-            lambda a, b, c: jnp.where(over, a, jnp.where(step, b, c)), new, on, last
-        )
+        now = jax.tree.map(lambda a, b, c: jnp.where(over, a, jnp.where(step, b, c)), new, on, last)
         return now, slides & last.before
 
     def slides(self, h: Any, t: Any, y: Any) -> Array:
