@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from ..machine.arguments import function, positive
 from .base import trainable
@@ -99,6 +99,13 @@ def kink_arguments(network: Any, *args: Any) -> list[Array]:
     found: list[Array] = []
     _run(network, args, {}, None, found)
     return found
+
+
+def tabulated(activation: Any, z: Float[np.ndarray, " points"]) -> Float[np.ndarray, " points"]:
+    """The values of an activation at these points; also while something else is traced."""
+    program = _flat(jax.make_jaxpr(activation)(jax.ShapeDtypeStruct(z.shape, float)))
+    with jax.ensure_compile_time_eval():
+        return np.asarray(_evaluate(program, [jnp.asarray(z, float)], None, None)[0])
 
 
 def has_kinks(call: Any, *args: Any) -> bool:
@@ -228,39 +235,57 @@ def _evaluate(
     """The outputs of a flat program, with rounded kinks; their arguments are added to `found`."""
     values, slices = _Values.at(program, args), _Slices(program)
 
-    def kink(sharp: Any, z: Any, low: Any, high: Any, slope: Any) -> Array:
-        """`sharp`, which is `low` where z < 0 and else `high`, about `low + slope z` near z = 0."""
-        z, low, high = jnp.broadcast_arrays(z, low, high)
-        slope = jnp.asarray(slope, z.dtype)
-        if found is not None:
-            found.append(jnp.where(slope == 0, jnp.ones_like(z), z))
-        if smoothing is None:
-            return sharp
-        near = (z < smoothing) & (z > -smoothing)
-        inside = jnp.where(near, z, jnp.zeros_like(z))
-        parabola = slope * (inside + smoothing) ** 2 / (4 * smoothing)
-        rest = jnp.where(inside > 0, high - slope * inside, low)
-        return jnp.where(near & (slope != 0), rest + parabola, sharp)
-
     for equation in program.jaxpr.eqns:
         given, name = values.of(equation.invars), equation.primitive.name
-        sharp = lambda: _bind(equation, given)[0]  # noqa: E731
         branches = slices.branches(equation)
+        kinks: list[_Kink] = []
         if branches is not None:
-            out = [kink(sharp(), *branches.at(values))]
+            kinks = [_Kink(*branches.at(values))]
         elif not slices.of_two(equation):
-            out = _bind(_with_bodies(equation, smoothing), given)
+            values.set(equation.outvars, _bind(_with_bodies(equation, smoothing), given))
+            continue
         elif name == "abs":
-            out = [kink(sharp(), given[0], -given[0], given[0], 2)]
+            kinks = [_Kink(given[0], -given[0], given[0], 2)]
         elif name == "clamp":
             least, z, most = given
-            raised = kink(jnp.maximum(z, least), z - least, least, z, 1)
-            out = [kink(jnp.minimum(raised, most), raised - most, raised, most, -1)]
+            raised = _Kink(z - least, least, z, 1)
+            z = raised.rounded(jnp.maximum(z, least), smoothing)
+            kinks = [_Kink(z - most, z, most, -1), raised]
+            given = [jnp.minimum(z, most)]
         else:
             (a, b), top = given, name == "max"
-            out = [kink(sharp(), a - b, *((b, a, 1) if top else (a, b, -1)))]
-        values.set(equation.outvars, out)
+            kinks = [_Kink(a - b, *((b, a, 1) if top else (a, b, -1)))]
+        if found is not None:
+            found.extend(kink.argument for kink in kinks[::-1])
+        sharp = given[0] if name == "clamp" else _bind(equation, given)[0]
+        values.set(equation.outvars, [kinks[0].rounded(sharp, smoothing)])
     return values.of(program.jaxpr.outvars)
+
+
+class _Kink(NamedTuple):
+    """A function that is `low` where z < 0 and `high` elsewhere: `low + slope z` near z = 0."""
+
+    z: Any
+    low: Any
+    high: Any
+    slope: Any
+
+    @property
+    def argument(self) -> Array:
+        """z; 1 where there is no kink."""
+        z = jnp.asarray(self.z)
+        return jnp.where(jnp.asarray(self.slope) == 0, jnp.ones_like(z), z)
+
+    def rounded(self, sharp: Any, d: float | None) -> Any:
+        """`sharp`, the function itself, but a parabola where |z| < d."""
+        if d is None:
+            return sharp
+        z, low, high = jnp.broadcast_arrays(self.z, self.low, self.high)
+        slope = jnp.asarray(self.slope, z.dtype)
+        near = (z < d) & (z > -d) & (slope != 0)
+        inside = jnp.where(near, z, jnp.zeros_like(z))
+        rest = jnp.where(inside > 0, high - slope * inside, low)
+        return jnp.where(near, rest + slope * (inside + d) ** 2 / (4 * d), sharp)
 
 
 def _with_bodies(equation: Any, smoothing: float | None) -> Any:
@@ -273,8 +298,10 @@ def _with_bodies(equation: Any, smoothing: float | None) -> Any:
             return tuple(map(rounded, body))
         if not isinstance(body, ClosedJaxpr):
             return body
-        evaluate = lambda *args: _evaluate(_flat(body), args, smoothing, None)  # noqa: E731
-        return jax.make_jaxpr(evaluate)(*map(_shape, body.in_avals))
+        flat = _flat(body)
+        return jax.make_jaxpr(lambda *args: _evaluate(flat, args, smoothing, None))(
+            *map(_shape, body.in_avals)
+        )
 
     return equation.replace(params={k: rounded(v) for k, v in equation.params.items()})
 

@@ -391,6 +391,7 @@ def test_results_explain_themselves():
         "not_finite",
         "not_stopped",
         "diverged",
+        "stalled",
     ]
     assert {Result(c) for c in codes[retryable(codes)]} == {
         Result.max_steps_reached,

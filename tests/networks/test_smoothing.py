@@ -40,7 +40,7 @@ KINKS = {
     "clip": (lambda z: jnp.clip(z, -0.5, 0.7), {-0.5: 1, 0.7: -1}),
     "min": (lambda z: jnp.minimum(z, 0.3 - z), {0.15: -2}),
     "max": (lambda z: jnp.maximum(2 * z, 0.3 - z), {0.1: 3}),
-    "where": (lambda z: jnp.where(0.25 < z, 1.0, 4 * z), {0.25: -4}),
+    "where": (lambda z: jnp.where(jnp.less(0.25, z), 1.0, 4 * z), {0.25: -4}),
     "selu": (jax.nn.selu, {0: 1.0507009873554805 * (1 - 1.6732632423543772)}),
     "prelu": (prelu, {0: 0.7}),
     "scaled": (lambda z: 3 * jax.nn.relu(2 * z - 1), {0.5: 6}),

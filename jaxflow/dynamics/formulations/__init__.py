@@ -36,6 +36,13 @@ def choose(name: str, network: Network, data: Regression, loss: Any) -> Formulat
     for candidate in candidates:
         if name in (candidate.group, candidate.name):
             return candidate.build(network, data, loss)
+    if name == Filippov.name:
+        raise NoFormulation(
+            f"No formulation 'filippov' for {type(network).__name__} under {type(loss).__name__}: "
+            "it is for a ShallowNetwork, or an eqx.nn.MLP of depth 1, with one hidden layer of "
+            "relu or leaky_relu that is trained, under the squared loss. For others see "
+            "jf.smoothed(network, 1e-3)."
+        )
     names = dict.fromkeys(n for c in candidates for n in (c.group, c.name))
     raise NoFormulation(
         f"No formulation {name!r} for {type(network).__name__} under {type(loss).__name__}: choose "

@@ -11,7 +11,6 @@ from jaxtyping import Array, Float, Int, PyTree
 from ...data import Regression
 from ...networks import best_fit, trainable
 from ...networks.adopt import bare
-from ...networks.base import predictions
 from ...networks.hidden_layer import Gate, HiddenLayer, kink
 from ...networks.losses import SquaredLoss
 from .base import norm, split
@@ -115,7 +114,7 @@ class Filippov(Residual):
         """z, for every sample and unit."""
         W, b = self.layer.parameters(bare(eqx.combine(weights, self.frozen)))
         z = self.data.X @ W.T
-        return z if b is None else z + b
+        return z if b is None else z + b[None]
 
     def pulls(self, weights: PyTree[Array], E: Float[Array, "n m"]) -> Kinks:
         """g: the derivative of -L by what each unit puts out at each sample."""
@@ -131,6 +130,10 @@ class Filippov(Residual):
         u = u + form._holding(-(self._gram @ u))
         return u, self._gram @ u
 
+    def bounds(self, g: Kinks) -> tuple[Kinks, Kinks]:
+        """Between which u may be where a kink slides."""
+        return jnp.minimum(g, 0), jnp.where(g < 0, self.slope * g, jnp.zeros_like(g))
+
     def settled(self, z: Kinks, g: Kinks, modes: Modes, border: Any) -> Modes:
         """The modes with which the flow goes on: consistent with z, and at kinks with z'.
 
@@ -141,7 +144,7 @@ class Filippov(Residual):
         slides = border & attracts
         modes = jnp.where(slides, SLIDES, jnp.where(modes == SLIDES, SLIDES, side))
         modes = modes.astype(side.dtype)
-        low, high = jnp.minimum(g, 0), jnp.minimum(self.slope * g, 0)
+        low, high = self.bounds(g)
 
         def improve(carry: Any) -> Any:
             modes, _, rounds = carry
@@ -220,19 +223,21 @@ def _moves(network: Any) -> tuple[bool, bool]:
 
 def _conjugate_gradients(matrix: Callable[[Kinks], Kinks], b: Kinks, most: int) -> Kinks:
     """The solution unit by unit, each to rounding. Where nothing slides it takes no steps."""
-    eps = float(jnp.finfo(b.dtype).eps)
-    goal = (16 * eps) ** 2 * jnp.sum(b * b, axis=0)
+    goal = (16 * float(jnp.finfo(b.dtype).eps)) ** 2 * _sums(b * b)
 
     def improve(carry: Any) -> Any:
         x, r, p, square, n = carry
         image = matrix(p)
-        curvature = jnp.sum(p * image, axis=0)
+        curvature = _sums(p * image)
         on = (square > goal) & (curvature > 0)
         step = jnp.where(on, square / jnp.where(on, curvature, 1), 0)
         x, r = x + step * p, r - step * image
-        new = jnp.sum(r * r, axis=0)
-        p = jnp.where(on, r + new / jnp.where(on, square, 1) * p, p)
-        return x, r, p, jnp.where(on, new, 0), n + 1
+        new = jnp.where(on, _sums(r * r), 0)
+        return x, r, r + new / jnp.where(on, square, 1) * p, new, n + 1
 
-    start = jnp.zeros_like(b), b, b, jnp.sum(b * b, axis=0), jnp.zeros((), jnp.int32)
+    start = jnp.zeros_like(b), b, b, _sums(b * b), jnp.zeros((), jnp.int32)
     return jax.lax.while_loop(lambda c: jnp.any(c[3] > goal) & (c[4] < most), improve, start)[0]
+
+
+def _sums(x: Kinks) -> Float[Array, "1 h"]:
+    return jnp.sum(x, axis=0, keepdims=True)

@@ -162,7 +162,8 @@ def sliding(form: Filippov, solver: Any, controller: Any) -> tuple[Sliding, Slid
 
 def _outside(form: Filippov, g: Kinks, u: Kinks) -> Kinks:
     """By how much u is outside of what the derivative of the activation allows; < 0 inside."""
-    return jnp.maximum(jnp.minimum(g, 0) - u, u - jnp.minimum(form.slope * g, 0))
+    low, high = form.bounds(g)
+    return jnp.maximum(low - u, u - high)
 
 
 def _positive(x: Array) -> Array:

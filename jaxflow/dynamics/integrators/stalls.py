@@ -34,8 +34,8 @@ class Watch(eqx.Module):
     about 1 / rtol steps per unit of the flow's own time. The solve is given up if within each of
     two successive windows of 50 accepted steps neither weights nor loss changed by more than 0.5%,
     if the end is more than 10,000 such steps away, and if at the end of both windows there is a
-    kink within the reach of two steps whose z' changes its sign with z. A stiff solve also takes short
-    steps, but a kink that it passes is passed, and a smooth network has none.
+    kink within the reach of two steps whose z' changes its sign with z. A stiff solve also takes
+    short steps, but a kink that it passes is passed, and a smooth network has none.
     """
 
     form: Formulation
