@@ -132,7 +132,7 @@ def early(widths: Any, scale: float) -> list[dict[str, Any]]:
     for h in widths:
         a, b = jr.split(jr.key(h))
         W = scale / np.sqrt(h) * jr.normal(a, (h, 2))
-        V = jnp.linalg.norm(W, axis=1) * jr.rademacher(b, (1, h), W.dtype)
+        V = jnp.linalg.norm(W, axis=1)[None] * jr.rademacher(b, (1, h), W.dtype)
         network = jf.ShallowNetwork(W[:, :1], W[:, 1], V)
         end = jf.gradient_flow(network, data, until=jf.until.gradient_norm(1e-5))
         rows.append(
