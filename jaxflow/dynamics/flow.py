@@ -74,8 +74,9 @@ def gradient_flow(
       default, `1/2 ||Y - f(X)||_F^2`), "cross_entropy", "logistic", "exponential" or "huber". L* is
       its `optimum`, a number or a function of the data, else 0.
     - `formulation`: "auto", or the name of one: "two_layer_residual", "mirror" (of a
-      `DiagonalLinear`), "residual", "parameters"; or "log_loss", in which `ts`, `t1` and the saved
-      times are values of `-log L` (see `jf.log_loss_flow`).
+      `DiagonalLinear`), "filippov" (the exact flow of one hidden layer of relu or leaky relu under
+      the squared loss, which slides along kinks), "residual", "parameters"; or "log_loss", in
+      which `ts`, `t1` and the saved times are values of `-log L` (see `jf.log_loss_flow`).
     - `solver`: "explicit" (`Tsit5()`, and `Dopri8()` for an rtol below 1e-9), "implicit" (for
       stiff flows under the squared loss, see `jf.Implicit`), a Diffrax solver with an error
       estimate, or "auto": the cheaper of the first two by the spectrum of the tangent kernel.

@@ -58,7 +58,9 @@ def test_kinks_that_are_passed_are_no_stall():
     x = rng.normal(size=(40, 2))
     data = jf.Regression(x, 3 * np.abs(x[:, :1]) + x[:, 1:])
     network = jf.ShallowNetwork(
-        rng.normal(size=(30, 2)), rng.normal(size=30), rng.normal(size=(1, 30)) / 6,
+        rng.normal(size=(30, 2)),
+        rng.normal(size=30),
+        rng.normal(size=(1, 30)) / 6,
         activation=ReLU(),
     )
     found = jf.gradient_flow(

@@ -15,7 +15,7 @@ from ...networks.hidden_layer import Gate, HiddenLayer, kink
 from ...networks.losses import SquaredLoss
 from .base import norm, split
 from .general import DenseKernel, Residual
-from .residual import ResidualState, TangentKernel
+from .residual import ResidualState
 
 # What a unit does at a sample. The first two are also the derivative of max(z, 0).
 OFF, ON, SLIDES = 0, 1, 2
@@ -101,7 +101,7 @@ class Filippov(Residual):
         _, decay = jax.jvp(self.predict, (weights,), (velocity,))
         return velocity, decay
 
-    def kernel(self, weights: PyTree[Array]) -> TangentKernel:
+    def kernel(self, weights: PyTree[Array]) -> DenseKernel:
         if self.modes is None:
             return super().kernel(weights)
         every = jnp.eye(self.goal.size, dtype=self.goal.dtype).reshape(-1, *self.goal.shape)
