@@ -160,7 +160,7 @@ def solve(
         call = dataclasses.replace(
             call,
             squared=isinstance(settings.loss, SquaredLoss),
-            kinks=has_kinks(predictions, network, data.X),
+            kinks=not isinstance(form, Filippov) and has_kinks(predictions, network, data.X),
             bounded=bounded(settings.until, network),
         )
     return record.solution(

@@ -23,9 +23,11 @@ def _rounded(z: Array, d: float) -> Array:
     return jnp.where(jnp.abs(z) < d, (jnp.clip(z, -d, d) + d) ** 2 / (4 * d), jax.nn.relu(z))
 
 
-@_rounded.defjvp
-def _(d: float, z: Any, along: Any) -> tuple[Array, Array]:
+def _along(d: float, z: Any, along: Any) -> tuple[Array, Array]:
     return _rounded(*z, d), jnp.clip((z[0] + d) / (2 * d), 0, 1) * along[0]
+
+
+_rounded.defjvp(_along)
 
 
 class ReLU(eqx.Module):

@@ -396,6 +396,7 @@ def test_results_explain_themselves():
     assert {Result(c) for c in codes[retryable(codes)]} == {
         Result.max_steps_reached,
         Result.not_finite,
+        Result.stalled,
     }
     np.testing.assert_array_equal(failed(jnp.asarray(codes)), failed(codes))
     meanings = dict(zip(flags()["flag_values"], flags()["flag_meanings"].split(), strict=True))

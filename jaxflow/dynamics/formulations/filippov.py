@@ -40,7 +40,8 @@ class Filippov(Residual):
     start s = a where z = 0, unless z grows.
 
     Between events, with every (k, i) off, on or sliding, the flow is smooth (`in_modes`); the
-    solver locates events (`integrators/sliding.py`).
+    solver locates events (`integrators/sliding.py`). Derivatives of a solution are those between
+    events: how the times of events move is left out.
 
     **Source:** Filippov, Differential Equations with Discontinuous Righthand Sides (1988), for the
     notion of solution; the rest is derived.
@@ -189,7 +190,7 @@ class Filippov(Residual):
     def _rates(self, velocity: PyTree[Array]) -> Kinks:
         """z' of this velocity."""
         W, b = self.layer.parameters(bare(velocity))
-        z = jnp.zeros((), self.inputs.dtype) if W is None else self.data.X @ W.T
+        z = jnp.zeros((self.data.samples, 1), b.dtype) if W is None else self.data.X @ W.T
         return z if b is None else z + b[None]
 
     def pushed(self, tree: PyTree[Array], u: Kinks) -> PyTree[Array]:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from ..formulations.base import norm
 from ..formulations.filippov import OFF, ON, SLIDES, Filippov, Kinks, Modes
 from .control import BlockController
-from .implicit import Implicit
+from .implicit import Implicit, still
 
 # A step may pass a kink by so much of what it may err by. What is aimed at, and what is no event.
 AIM, SMALL = 0.25, 0.1
@@ -53,7 +53,7 @@ class Sliding(diffrax.AbstractAdaptiveSolver):
         return terms.vf(t0, y0, args)
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> Any:
-        modes = jax.lax.stop_gradient(self.form.start_modes(y0))
+        modes = still(self.form).start_modes(still(y0))
         return self.solver.init(terms, t0, t1, y0, args), modes, jnp.asarray(True)
 
     def step(
@@ -73,8 +73,7 @@ class Sliding(diffrax.AbstractAdaptiveSolver):
         y1, error, dense, inner, result = solver.step(
             diffrax.ODETerm(form.field), t0, t1, y0, args, inner, made_jump | changed
         )
-        still = jax.lax.stop_gradient
-        new, late, length = self.events(form, still(t1 - t0), still(y0), still(y1))
+        new, late, length = self.events(*map(still, (form, t1 - t0, y0, y1)))
         weights = form.at_kinks(y1.weights, new)
         y1 = eqx.tree_at(lambda y: y.weights, y1, weights)
         error = StepError(error, late, length)
