@@ -56,6 +56,7 @@ from .networks import (
     compress as compress,
     init as init,
     module as module,
+    smoothed as smoothed,
 )
 from .networks.losses import (
     CrossEntropyLoss as CrossEntropyLoss,

@@ -346,7 +346,7 @@ def test_saved_times_are_where_the_flow_is():
 
 
 def test_messages_name_what_helps_in_this_call():
-    kinked = eqx.nn.MLP(4, 1, 3, 1, activation=jax.nn.relu, key=jr.key(0))
+    kinked = eqx.nn.MLP(4, 1, 3, 2, activation=jax.nn.relu, key=jr.key(0))
     options = {"until": jf.until.loss_ratio(1e-20), "max_steps": 20}
     with pytest.raises(RuntimeError, match=r"kinks.*until.gradient_norm or until.stagnation"):
         jf.gradient_flow(kinked, DATA, solver="explicit", **options).check()

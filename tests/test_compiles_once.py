@@ -126,6 +126,7 @@ NETWORKS = {
     "cross_kernel": lambda f, p: f(p.deep, p.data.X, p.data.X[:2]),
     "fits": lambda f, p: f(p.two, p.data),
     "module": lambda f, p: f(lambda w, x: w @ x, p.S)(p.x[:2]),
+    "smoothed": lambda f, p: (f(p.shallow)(p.line.X[0]), f(jax.nn.leaky_relu)(p.x)),
     "span_factors": lambda f, p: f(p.two, p.data),
     "stack": lambda f, p: f(p.two.V, p.two.V),
     "tangent_kernel": lambda f, p: f(p.shallow, p.line),

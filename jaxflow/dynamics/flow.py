@@ -19,12 +19,16 @@ from ..data import Regression
 from ..data.regression import problem
 from ..machine.compiling import jit
 from ..networks.adopt import Where, adopt
+from ..networks.base import predictions
 from ..networks.losses import SquaredLoss, usable
-from .formulations import Formulation, choose
+from ..networks.smoothing import has_kinks
+from .formulations import Filippov, Formulation, choose
 from .integrators.choose_solver import choose_solver, last
-from .integrators.control import control, implicit_control
+from .integrators.control import STALLED, control, implicit_control
 from .integrators.implicit import Implicit
-from .messages import bounded, kinked
+from .integrators.sliding import sliding
+from .integrators.stalls import Watch
+from .messages import bounded
 from .settings import SAVES, FlowSettings, flow_settings, spread, takes, times
 from .solution import Record, Solution
 from .status import Call, Result
@@ -70,8 +74,9 @@ def gradient_flow(
       default, `1/2 ||Y - f(X)||_F^2`), "cross_entropy", "logistic", "exponential" or "huber". L* is
       its `optimum`, a number or a function of the data, else 0.
     - `formulation`: "auto", or the name of one: "two_layer_residual", "mirror" (of a
-      `DiagonalLinear`), "residual", "parameters"; or "log_loss", in which `ts`, `t1` and the saved
-      times are values of `-log L` (see `jf.log_loss_flow`).
+      `DiagonalLinear`), "filippov" (the exact flow of one hidden layer of relu or leaky relu under
+      the squared loss, which slides along kinks), "residual", "parameters"; or "log_loss", in
+      which `ts`, `t1` and the saved times are values of `-log L` (see `jf.log_loss_flow`).
     - `solver`: "explicit" (`Tsit5()`, and `Dopri8()` for an rtol below 1e-9), "implicit" (for
       stiff flows under the squared loss, see `jf.Implicit`), a Diffrax solver with an error
       estimate, or "auto": the cheaper of the first two by the spectrum of the tangent kernel.
@@ -128,7 +133,7 @@ def solve(
     record = Record(form, network, y0, settings.measures, settings.loss)
     t0 = form.begin(y0)
     scale = time_scale(form.fastest_rate(y0), data.X.dtype)
-    integrate = functools.partial(_integrate, form, record, settings, y0, t0, scale)
+    integrate = functools.partial(_integrate, form, network, record, settings, y0, t0, scale)
     if ts is not None:
         ts = jax.lax.cummax(jnp.maximum(ts, t0))
         end = integrate(ts, ts[-1])
@@ -155,7 +160,7 @@ def solve(
         call = dataclasses.replace(
             call,
             squared=isinstance(settings.loss, SquaredLoss),
-            kinks=kinked(network, data),
+            kinks=not isinstance(form, Filippov) and has_kinks(predictions, network, data.X),
             bounded=bounded(settings.until, network),
         )
     return record.solution(
@@ -188,6 +193,7 @@ class _End(eqx.Module):
 
 def _integrate(
     form: Formulation,
+    network: Network,
     record: Record,
     settings: FlowSettings,
     y0: State,
@@ -213,6 +219,12 @@ def _integrate(
     solver, rtol, scheme = settings.solver, settings.rtol, control
     if isinstance(solver, Implicit):
         solver, scheme = solver.bind(form, rtol), implicit_control
+    controller = scheme(rtol, scale, form.error_scales)
+    if isinstance(form, Filippov):
+        solver, controller = sliding(form, solver, controller)
+    elif has_kinks(predictions, network, form.data.X):
+        watch = Watch(form, network, t1, controller.moved)
+        controller = dataclasses.replace(controller, watch=watch)
     # An interval of length zero is a legitimate one: ts = [0].
     length = t1 - t0
     # Diffrax's own constants follow the global precision; here everything follows the data's.
@@ -230,7 +242,7 @@ def _integrate(
                     diffrax.SubSaveAt(t1=True),
                 ]
             ),
-            stepsize_controller=scheme(rtol, scale, form.error_scales),
+            stepsize_controller=controller,
             event=event,
             adjoint=settings.adjoint,
             max_steps=settings.max_steps,
@@ -276,5 +288,6 @@ def _status(solution: diffrax.Solution) -> Array:
     good = Result.finished if stopped is None else Result.not_stopped
     out = jnp.where(solution.result == R.successful, good, Result.not_finite)
     out = jnp.where(solution.result == R.max_steps_reached, Result.max_steps_reached, out)
+    out = jnp.where(solution.result == STALLED, Result.stalled, out)
     # Whatever locating the crossing said: it lies inside the last step.
     return out if stopped is None else jnp.where(stopped, Result.stopped, out)

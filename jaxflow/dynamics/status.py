@@ -2,6 +2,8 @@
 
 import dataclasses
 import enum
+import functools
+import operator
 from typing import Any
 
 
@@ -14,7 +16,8 @@ class Result(enum.IntEnum):
     not_finite = 3, "The trajectory stopped being finite, or needed steps below rounding."
     not_stopped = 4, "The end was reached before the stopping rule was met."
     diverged = 5, "Descent diverged: the weights or the loss stopped being finite."
-    crowded = 6, "More eigenvalues reached the edge of stability than the flow follows."
+    stalled = 6, "The solver stalled: the flow slides along a kink of the network (relu, max, abs)."
+    crowded = 7, "More eigenvalues reached the edge of stability than the flow follows."
 
     message: str
 
@@ -38,7 +41,8 @@ def failed(status: Any) -> Any:
 
 def retryable(status: Any) -> Any:
     """Whether another solver, or a tighter tolerance, may bring a trajectory to its end."""
-    return (status == Result.max_steps_reached) | (status == Result.not_finite)
+    again = Result.max_steps_reached, Result.not_finite, Result.stalled
+    return functools.reduce(operator.or_, [status == code for code in again])
 
 
 def flags() -> dict[str, Any]:
@@ -47,6 +51,12 @@ def flags() -> dict[str, Any]:
         "flag_values": [NOT_RUN, *(r.value for r in Result)],
         "flag_meanings": " ".join(["not_run", *(r.name for r in Result)]),
     }
+
+
+ROADS = (
+    "round the kinks off, jf.smoothed(network, 1e-3), or, for one hidden layer under the squared "
+    "loss, follow the exact flow by formulation='filippov'."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +111,10 @@ def _advice(result: Result, call: Call, implicit: bool) -> list[str]:
     if call.kinks and result in (Result.max_steps_reached, Result.not_finite):
         said.append(
             "The network has kinks (relu, max, abs), and where the flow slides along one no step "
-            "is short enough: use a smooth activation such as jax.nn.softplus, or gradient_descent."
+            f"is short enough: {ROADS}"
         )
+    if result == Result.stalled:
+        said.append(f"No step is short enough there: {ROADS}")
     if call.bounded:
         said.append(
             "The stop counts from a lower bound of the least loss that this network may not reach: "

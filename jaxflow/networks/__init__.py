@@ -28,6 +28,7 @@ from .losses import (
 )
 from .mirror import MirrorMap as MirrorMap
 from .shallow import ShallowNetwork as ShallowNetwork
+from .smoothing import smoothed as smoothed
 from .two_layer_linear import (
     TwoLayerLinear as TwoLayerLinear,
     fits as fits,

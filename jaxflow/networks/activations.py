@@ -1,6 +1,8 @@
 """Activations: the functions that hidden units apply to their preactivations z."""
 
+import functools
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,10 +14,20 @@ from ..machine.arguments import integer, number
 
 def rounded(z: Array, smoothing: float) -> Array:
     """`max(z, 0)`, whose kink is replaced by a parabola over `|z| <= smoothing`."""
-    d = smoothing
-    if d == 0:
-        return jax.nn.relu(z)
+    return jax.nn.relu(z) if smoothing == 0 else _rounded(z, smoothing)
+
+
+# With a derivative of its own: nothing in it is a kink.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _rounded(z: Array, d: float) -> Array:
     return jnp.where(jnp.abs(z) < d, (jnp.clip(z, -d, d) + d) ** 2 / (4 * d), jax.nn.relu(z))
+
+
+def _along(d: float, z: Any, along: Any) -> tuple[Array, Array]:
+    return _rounded(*z, d), jnp.clip((z[0] + d) / (2 * d), 0, 1) * along[0]
+
+
+_rounded.defjvp(_along)
 
 
 class ReLU(eqx.Module):
@@ -23,11 +35,16 @@ class ReLU(eqx.Module):
 
     The gradient flow of a network with a kink is a differential inclusion: a kink that meets a
     sample may stay at it, with a derivative between the two one-sided ones, and a solver for smooth
-    equations gets stuck there. With `smoothing` > 0 a parabola replaces the kink over
-    `|z| <= smoothing`, and the flow is an ordinary differential equation. The limit of the flow
-    changes about in proportion to `smoothing`: for 1e-3, and preactivations of size 1, by 7e-4 of
-    the targets with 40 units and by 3e-5 with 640. An implicit step may jump over a kink, which
-    costs an error of about a hundred times rtol in the limit.
+    equations gets stuck there. `gradient_flow(..., formulation="filippov")` follows it exactly.
+
+    With `smoothing` > 0 a parabola replaces the kink over `|z| <= smoothing`, and the flow is an
+    ordinary differential equation. While preactivations are far larger than the smoothing, the
+    limit of the flow changes about in proportion to it: for 1e-3, and preactivations of size 1, by
+    7e-4 of the targets with 40 units and by 3e-5 with 640. After a small initialization, whose
+    preactivations are below the smoothing, the limit may be a different one: every unit then has
+    some gradient at every sample, and units that are dead without smoothing grow. Choose the
+    smoothing far below the smallest initial preactivation, or zero. An implicit step may jump over
+    a kink, which costs an error of about a hundred times rtol in the limit.
 
     **Arguments:** `power`, a positive integer; `smoothing`, in units of z, zero for any power > 1.
     """

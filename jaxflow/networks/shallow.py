@@ -1,5 +1,6 @@
 """The network of one hidden layer, of any activation."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +11,10 @@ from jaxtyping import Array, Float, PyTree
 
 from ..data import Regression
 from ..machine.arguments import array, function
-from .activations import ReLU
+from .activations import LeakyReLU, ReLU
 from .attainable import attainable
 from .base import best_fit
+from .smoothing import with_rounded_kinks
 
 
 class ShallowNetwork(eqx.Module):
@@ -109,3 +111,18 @@ def _(network: ShallowNetwork, data: Regression):
             f"{data.outputs} targets: draw it with init(key, data, width=...)."
         )
     return attainable(network, data)
+
+
+@with_rounded_kinks.register
+def _(network: ShallowNetwork, smoothing: Any) -> ShallowNetwork:
+    phi = network.activation
+    if not isinstance(phi, ReLU | LeakyReLU):
+        phi = with_rounded_kinks(phi, smoothing)
+    elif getattr(phi, "power", 1) == 1:
+        phi = dataclasses.replace(phi, smoothing=smoothing)
+    return ShallowNetwork(
+        *(network.W, network.b, network.V, network.c),
+        scale=network.scale,
+        activation=phi,
+        output_only=network.output_only,
+    )

@@ -63,9 +63,9 @@ Flown = list[tuple[ShallowNetwork, ShallowNetwork, bool]]
 
 @once
 def flown(seeds: int) -> Flown:
-    """Networks before and after 500 steps of their flows, and whether the flow reached its end.
+    """Networks before and after at most 500 steps of their flows, and whether they reached the end.
 
-    Where a kink meets a sample and stays there no solver advances: the flow is followed until then.
+    A kink that meets a sample may stay there: the flow is the exact one, which slides along it.
     """
     law = Shallow(weights=Normal(1.0), biases=Normal(1.0), outputs=Normal(1.0), activation=ReLU())
     triples = []

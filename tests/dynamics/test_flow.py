@@ -391,10 +391,12 @@ def test_results_explain_themselves():
         "not_finite",
         "not_stopped",
         "diverged",
+        "stalled",
     ]
     assert {Result(c) for c in codes[retryable(codes)]} == {
         Result.max_steps_reached,
         Result.not_finite,
+        Result.stalled,
     }
     np.testing.assert_array_equal(failed(jnp.asarray(codes)), failed(codes))
     meanings = dict(zip(flags()["flag_values"], flags()["flag_meanings"].split(), strict=True))

@@ -12,7 +12,7 @@ from ...data import Regression
 from ...networks import best_fit, tangent_kernel
 from ...networks.base import predictions
 from ...networks.losses import SquaredLoss, least
-from .base import Formulation, formulations, like, norm, optimal_loss, split
+from .base import Formulation, like, norm, optimal_loss, split
 from .log_loss import LogLossParameters
 from .residual import LogResidual, ResidualFormulation, ResidualState, TangentKernel
 
@@ -216,8 +216,3 @@ class Parameters(Formulation):
 
 
 GENERAL: tuple[type[Formulation], ...] = (Residual, Parameters, LogLossParameters)
-
-
-@formulations.register(object)
-def _(network: Any) -> tuple[type[Formulation], ...]:
-    return GENERAL

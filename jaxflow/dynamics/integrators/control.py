@@ -15,6 +15,8 @@ STEP_SHARE = 0.2
 # Of an implicit step the estimate is of order 4 and what is kept of order 5: it may be so many
 # times rtol, and the error at the end is still below rtol (measured).
 IMPLICIT_SHARE = 7.0
+# The code that stands for it among Diffrax's own, where nothing else uses it.
+STALLED = diffrax.RESULTS.max_steps_rejected
 
 
 class BlockController(diffrax.AbstractAdaptiveStepSizeController):
@@ -33,6 +35,8 @@ class BlockController(diffrax.AbstractAdaptiveStepSizeController):
     norm: Callable[[PyTree], Array]
     pcoeff: float
     icoeff: float
+    # With `start(t, y)` and `after(accepted, t, y, state)`: ends a solve that gets nowhere.
+    watch: Any = None
 
     def _pid(self, t: Any) -> diffrax.PIDController:
         least = self.dtmin + 4 * float(jnp.finfo(self.rtol.dtype).eps) * jnp.abs(t)
@@ -62,7 +66,13 @@ class BlockController(diffrax.AbstractAdaptiveStepSizeController):
         error_order: Any,
     ) -> tuple[Any, Any]:
         scalar = jnp.zeros((), self.rtol.dtype)
-        return self._pid(t0).init(terms, t0, t1, scalar, dt0, args, func, error_order)
+        t1, state = self._pid(t0).init(terms, t0, t1, scalar, dt0, args, func, error_order)
+        return t1, (state, None if self.watch is None else self.watch.start(t0, y0))
+
+    def moved(self, y0: PyTree, y1: PyTree) -> Float[Array, ""]:
+        """The change between two states relative to their sizes, the largest over all blocks."""
+        change = jax.tree.map(jnp.subtract, y1, y0)
+        return self.rtol * self.scaled(self.error_scales(y0), self.error_scales(y1), change)
 
     def scaled(self, size0: PyTree, size1: PyTree, error: PyTree) -> Float[Array, ""]:
         """The error of a step in units of what is allowed, given the sizes before and after it."""
@@ -90,10 +100,14 @@ class BlockController(diffrax.AbstractAdaptiveStepSizeController):
         controller_state: Any,
     ) -> tuple[Any, Any, Any, Any, Any, Any]:
         scaled = self.scaled(self.error_scales(y0), self.error_scales(y1_candidate), y_error)
-        zero = jnp.zeros((), self.rtol.dtype)
-        return self._pid(t0).adapt_step_size(
-            t0, t1, zero, zero, None, scaled, error_order, controller_state
+        t_start, zero, (state, window) = t0, jnp.zeros((), self.rtol.dtype), controller_state
+        keep, t0, t1_next, jump, state, result = self._pid(t0).adapt_step_size(
+            t0, t1, zero, zero, None, scaled, error_order, state
         )
+        if self.watch is not None:
+            window, stalled = self.watch.after(keep, t1 - t_start, t1, y1_candidate, window)
+            result = diffrax.RESULTS.where(stalled, STALLED, result)
+        return keep, t0, t1_next, jump, (state, window), result
 
 
 def control(rtol: Array, scale: Array, error_scales: Callable[[PyTree], PyTree]) -> BlockController:

@@ -119,8 +119,8 @@ class Implicit(diffrax.AbstractAdaptiveSolver):
         start = y0.weights, y0.E.direction
         velocity, decay = form.velocity_and_decay(*start)
         # Any q and any approximate inverse give the same solution: neither has a derivative.
-        kernel, q = _still(form).kernel(_still(y0.weights)), _still(y0.E.rate(decay))
-        inverse = kernel.inverse(_still(c), q)
+        kernel, q = still(form).kernel(still(y0.weights)), still(y0.E.rate(decay))
+        inverse = kernel.inverse(still(c), q)
         first = (
             jax.tree.map(lambda v: jnp.exp(y0.E.log_size) * v, velocity),
             q * y0.E.direction - decay,
@@ -156,7 +156,7 @@ class Implicit(diffrax.AbstractAdaptiveSolver):
         unseen = jnp.where(good & (end > 0), (weights @ slow) / end, jnp.inf)
         error = ResidualState(
             jax.tree.map(lambda e: h * e, eW),
-            LogResidual(_still(unseen), h * eG / _length(G1)),
+            LogResidual(still(unseen), h * eG / _length(G1)),
         )
         return y1, error, {"y0": y0, "k": k, "q": q}
 
@@ -231,8 +231,8 @@ class Stage:
         def nearly(b: Moving) -> Moving:
             W, G = b
             G = self.inverse(G)
-            velocity, _ = _still(self.form).velocity_and_decay(_still(self.weights), G)
-            return _add(W, _still(self.c * self.size), velocity), G
+            velocity, _ = still(self.form).velocity_and_decay(still(self.weights), G)
+            return _add(W, still(self.c * self.size), velocity), G
 
         def krylov(precondition: Any) -> Any:
             return lambda A, b: gmres(A, b, M=precondition, tol=1e-13, maxiter=5)[0]
@@ -243,7 +243,7 @@ class Stage:
         )
 
 
-def _still(tree: Any) -> Any:
+def still(tree: Any) -> Any:
     """The same values without derivatives."""
     return jax.tree.map(lambda x: jax.lax.stop_gradient(x) if eqx.is_array(x) else x, tree)
 
