@@ -13,6 +13,7 @@ from ...networks import best_fit, tangent_kernel
 from ...networks.base import predictions
 from ...networks.losses import SquaredLoss, least
 from .base import Formulation, formulations, like, norm, optimal_loss, split
+from .dual import DualFormulation, Square
 from .log_loss import LogLossParameters
 from .residual import LogResidual, ResidualFormulation, ResidualState, TangentKernel
 
@@ -20,11 +21,6 @@ from .residual import LogResidual, ResidualFormulation, ResidualState, TangentKe
 MOST_ENTRIES = 10**8
 DENSE = 256  # samples times outputs up to which all eigenvalues cost no more than a few steps
 PRODUCTS = 40  # of the tangent kernel with a vector, for two eigenvalues of a larger one
-
-
-def _predict(parameters: PyTree[Array], frozen: PyTree, data: Regression) -> Float[Array, "n m"]:
-    """`f(x)` for every sample x."""
-    return predictions(eqx.combine(parameters, frozen), data.X)
 
 
 class Residual(ResidualFormulation):
@@ -51,7 +47,7 @@ class Residual(ResidualFormulation):
 
     def predict(self, parameters: PyTree[Array]) -> Float[Array, "n m"]:
         """`f(x)` for every sample x."""
-        return _predict(parameters, self.frozen, self.data)
+        return predictions(eqx.combine(parameters, self.frozen), self.data.X)
 
     def residual(self, weights: PyTree[Array]) -> Float[Array, "n m"]:
         return self.goal - self.predict(weights)
@@ -149,7 +145,7 @@ class DenseKernel(TangentKernel):
         return apply
 
 
-class Parameters(Formulation):
+class Parameters(DualFormulation):
     """The parameters of any module under any loss, `theta' = -grad L`, and nothing else.
 
     The excess loss is computed from the parameters, so it has a floor near 1e-32 of the initial
@@ -176,7 +172,7 @@ class Parameters(Formulation):
 
     def excess(self, parameters: PyTree[Array]) -> Float[Array, ""]:
         """`L - L*`; its gradient is that of the loss."""
-        loss = self.objective(_predict(parameters, self.frozen, self.data), self.goal)
+        loss = self.objective(self.predict(parameters), self.goal)
         return loss - self.least
 
     def loss(self, parameters: PyTree[Array]) -> Float[Array, ""]:
@@ -192,6 +188,15 @@ class Parameters(Formulation):
 
     def start(self, network: Any) -> PyTree[Array]:
         return split(network)[0]
+
+    def multiplier(self, outputs: Float[Array, "n m"], square: Square) -> Float[Array, "n m"]:
+        return -jax.grad(self.objective)(outputs, self.goal)
+
+    def weights_of(self, state: PyTree[Array]) -> PyTree[Array]:
+        return state
+
+    def completed(self, known: PyTree[Array], c: Array, weights: PyTree[Array]) -> PyTree[Array]:
+        return weights
 
     def field(self, t: Any, state: PyTree[Array], args: Any) -> PyTree[Array]:
         return jax.tree.map(jnp.negative, jax.grad(self.excess)(state))
