@@ -6,13 +6,16 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from ...data import Regression
 from ...networks import tangent_kernel
 from ...networks.base import predictions
 from .base import Formulation, norm
+from .residual import ritz_values
 
 Square = Callable[[Array], Array]  # z -> ||J^T z||^2
 
@@ -60,3 +63,48 @@ class DualFormulation(Formulation):
             return self.multiplier(f.reshape(outputs.shape), square).reshape(-1)
 
         return -jax.jacfwd(flat)(outputs.reshape(-1)), K
+
+    @property
+    def implicit_cost(self) -> float:
+        """About how many explicit steps take the time of an implicit one (measured)."""
+        samples, outputs = self.data.Y.shape
+        return 5 + samples * outputs / 10 + samples * outputs**2 / 20
+
+    def spectrum(self, network: Any) -> tuple[float, float] | None:
+        """The slowest and the fastest rate of the flow to expect, on the host; None: unknown.
+
+        The loss of a classification falls about like 1/t, and the fastest rate falls with it: the
+        present rate of decay is taken for the slowest. Of other losses it is the slowest that the
+        first directions of descent show.
+        """
+        state = self.start(network)
+        levels = np.asarray(_levels(self, state))
+        slowest = float(self.decay(state)) if self.separates else float(levels[0])
+        return (slowest, float(levels[-1])) if np.isfinite(levels).all() else None
+
+    @property
+    @abc.abstractmethod
+    def separates(self) -> bool:
+        """Whether the loss is one of classification, which has no minimum where classes part."""
+
+    @abc.abstractmethod
+    def decay(self, state: Any) -> Float[Array, ""]:
+        """Half the rate at which the excess loss decays here."""
+
+
+@eqx.filter_jit
+def _levels(form: DualFormulation, state: Any) -> Float[Array, " products"]:
+    """Approximate eigenvalues of `J^T S J`, increasing, as `ritz_values` from `W'`."""
+    weights = form.weights_of(state)
+    outputs, pull = jax.vjp(form.predict, weights)
+    start, unravel = jax.flatten_util.ravel_pytree(pull(form.pulled(weights)[0])[0])
+
+    def multiplier(f: Array) -> Array:
+        return form.multiplier(f, lambda z: norm(pull(z)[0]) ** 2)
+
+    def times(v: Array) -> Array:
+        _, moved = jax.jvp(form.predict, (weights,), (unravel(v),))
+        felt = -jax.jvp(multiplier, (outputs,), (moved,))[1]
+        return jax.flatten_util.ravel_pytree(pull(felt)[0])[0]
+
+    return ritz_values(times, start)

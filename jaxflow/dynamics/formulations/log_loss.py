@@ -12,7 +12,6 @@ weights, so that the logarithm of the flow time is known, too.
 import abc
 from typing import Any, ClassVar
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -122,9 +121,7 @@ class LogLossMirror(LogLoss):
     def build(cls, network: DiagonalLinear, data: Regression, loss: Any) -> "LogLossMirror":
         return cls(data, _of_margins(loss), signed(data), network.mirror, network.offset)
 
-    @classmethod
-    def default_solver(cls) -> diffrax.AbstractSolver:
-        return diffrax.Kvaerno5()
+    stiff: ClassVar[bool] = True
 
     def weights(self, network: DiagonalLinear) -> Float[Array, " n"]:
         return jnp.zeros(len(self.rows), self.rows.dtype)
@@ -200,6 +197,13 @@ class LogLossParameters(LogLoss, DualFormulation):
     def completed(self, known: LogLossState, c: Array, weights: PyTree[Array]) -> LogLossState:
         late = (known.late + c / self.pull(weights)[1]) / (1 + c)
         return LogLossState(weights, late)
+
+    @property
+    def separates(self) -> bool:
+        return True
+
+    def decay(self, state: LogLossState) -> Float[Array, ""]:
+        return jnp.full_like(state.late, 0.5)  # s is -log L
 
 
 def _of_margins(loss: Any) -> MarginLoss:

@@ -302,7 +302,7 @@ def _iterate(improve: Callable[[Any], tuple[Any, Array]], x: Any, tolerance: Arr
         x, last, strain, _, n = carry
         x, moved = improve(x)
         rate = moved / last
-        counts = (n > 0) & (moved > target)
+        counts = (n > 1) & (moved > target)  # the first change is of another kind
         strain = jnp.maximum(strain, jnp.where(counts, rate / RATE, 0))
         left = jnp.where(rate < 1, moved * rate / (1 - rate), jnp.inf)
         around = (n == NEWTON_STEPS - 1) & (moved <= KINK_SHARE * tolerance)
