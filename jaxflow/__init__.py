@@ -24,6 +24,7 @@ from .dynamics import (
     CentralFlow as CentralFlow,
     ConstrainedTrajectory as ConstrainedTrajectory,
     Measure as Measure,
+    Polished as Polished,
     PredictedDynamics as PredictedDynamics,
     Result as Result,
     Rule as Rule,
@@ -31,6 +32,7 @@ from .dynamics import (
     gradient_descent as gradient_descent,
     gradient_flow as gradient_flow,
     log_loss_flow as log_loss_flow,
+    polish as polish,
     until as until,
 )
 from .dynamics.integrators import Implicit as Implicit

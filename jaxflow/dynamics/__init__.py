@@ -12,6 +12,7 @@ from .log_loss_flow import (
     log_loss_flow as log_loss_flow,
 )
 from .measure import Measure as Measure
+from .newton import Polished as Polished, polish as polish
 from .rules import (
     CentralFlow as CentralFlow,
     ConstrainedTrajectory as ConstrainedTrajectory,

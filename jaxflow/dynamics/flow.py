@@ -213,6 +213,7 @@ def _integrate(
     solver, rtol, scheme = settings.solver, settings.rtol, control
     if isinstance(solver, Implicit):
         solver, scheme = solver.bind(form, rtol), implicit_control
+        rtol = solver.tolerance
     # An interval of length zero is a legitimate one: ts = [0].
     length = t1 - t0
     # Diffrax's own constants follow the global precision; here everything follows the data's.

@@ -124,8 +124,8 @@ class CrossEntropyLoss(eqx.Module):
         # Where a class is far ahead its own term is -log(1 + a little): no difference of two.
         first = jax.nn.one_hot(jnp.argmax(prediction, axis=-1), target.shape[-1], dtype=bool)
         ahead = jnp.sum(jnp.where(first, prediction, 0), axis=-1, keepdims=True)
-        behind = prediction - ahead
-        others = jnp.where(first, 0, jnp.exp(jnp.where(first, 0, behind)))
+        behind = jnp.where(first, 0, prediction - ahead)
+        others = jnp.where(first, 0, jnp.exp(behind))
         total = jnp.log1p(jnp.sum(others, axis=-1, keepdims=True))
         return jnp.sum(target * (total - behind))
 

@@ -7,7 +7,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.flatten_util
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 

@@ -19,6 +19,7 @@ from ..formulations.dual import DualFormulation
 from ..formulations.residual import ResidualFormulation
 from ..settings import FlowSettings
 from .implicit import Implicit
+from .stages import few
 
 STABLE = 3.0  # stability limit: the largest `h * lambda_max` of an explicit step
 DECAY = math.log(1e20)  # assumed decay of the excess loss, where the stopping rule names none
@@ -34,7 +35,7 @@ def choose_solver(
     form = choose(settings.formulation, networks[0], data, settings.loss)
     # With fewer parameters than residuals, the parameters are the smaller system.
     stiff = dataclasses.replace(settings, solver=Implicit(), auto=False)
-    if settings.formulation == "auto" and isinstance(form, Residual) and few(form, networks[0]):
+    if settings.formulation == "auto" and isinstance(form, Residual) and _fewer(form, networks[0]):
         stiff = dataclasses.replace(stiff, formulation=Parameters.name)
     if not settings.auto:
         return stiff if isinstance(settings.solver, Implicit) else settings
@@ -50,11 +51,15 @@ def choose_solver(
         if spectrum is None:
             return settings
         explicit += explicit_steps(*spectrum, settings, end)
-        implicit += form.implicit_cost * implicit_steps(*spectrum, settings, end)
+        state = form.start(network)
+        size = sum(leaf.size for leaf in jax.tree.leaves(state))
+        dense = not isinstance(form, ResidualFormulation) and few(form, state)
+        cost = 20 + size / 4 if dense else form.implicit_cost  # measured
+        implicit += cost * implicit_steps(*spectrum, settings, end)
     return settings if explicit < implicit else stiff
 
 
-def few(form: Residual, network: Any) -> bool:
+def _fewer(form: Residual, network: Any) -> bool:
     """Whether the network has fewer parameters than residuals."""
     return sum(leaf.size for leaf in jax.tree.leaves(form.start(network).weights)) < form.goal.size
 

@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from ..formulations.residual import LogResidual, ResidualState
+from ..formulations.residual import LogResidual, ResidualFormulation, ResidualState
 from . import tableau
-from .control import IMPLICIT_SHARE
+from .control import IMPLICIT_SHARE, RESIDUAL_SHARE
 from .stages import add, combine, relative, stages
 
 
@@ -72,8 +72,9 @@ class Implicit(diffrax.AbstractAdaptiveSolver):
     interpolation_cls: ClassVar[Any] = DenseOutput
 
     def bind(self, form: Any, rtol: Array) -> "Implicit":
-        """The solver for this formulation, to this tolerance."""
-        return Implicit(form, IMPLICIT_SHARE * rtol)
+        """The solver for this formulation, to this tolerance; its own is what a step may err by."""
+        residual = isinstance(form, ResidualFormulation)
+        return Implicit(form, (RESIDUAL_SHARE if residual else IMPLICIT_SHARE) * rtol)
 
     def order(self, terms: Any) -> int:
         return 5
@@ -126,4 +127,3 @@ class Implicit(diffrax.AbstractAdaptiveSolver):
         factor = jnp.maximum(1, strain**5 / jnp.where(size > 0, size, 1))
         error = jax.tree.map(lambda e: factor * e, error)
         return y1, error, {"y0": y0, "start": at.start, "k": k, "q": at.q}
-

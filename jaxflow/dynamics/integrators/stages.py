@@ -6,7 +6,7 @@ a flow lives in the predictions.
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -30,11 +30,11 @@ RATE = 0.4
 # At a kink the iteration may go back and forth between two sides of it: where these differ by less
 # than this share of what a step may err by, either is as good.
 KINK_SHARE = 0.3
-SMALL = 32  # so many numbers are few, whatever the number of predictions
+SMALL = 128  # so many numbers are few, whatever the number of predictions
 
 ON, FOUND, LOST = range(3)
 
-Moving = PyTree[Array]  # what moves within a step, or a change of it
+Moving: TypeAlias = Any  # what moves within a step, or a change of it: a tree of arrays
 
 
 class Stages(abc.ABC):
@@ -45,9 +45,10 @@ class Stages(abc.ABC):
     None where the state itself moves.
     """
 
-    start: Moving
-    first: Moving
-    c: Array
+    form: Any
+    start: Any
+    first: Any
+    c: Any
     q: Any = None
 
     @abc.abstractmethod
