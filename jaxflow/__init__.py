@@ -27,6 +27,7 @@ from .dynamics import (
     GradientDescent as GradientDescent,
     Measure as Measure,
     Method as Method,
+    Polished as Polished,
     PredictedDynamics as PredictedDynamics,
     Result as Result,
     RMSProp as RMSProp,
@@ -37,6 +38,7 @@ from .dynamics import (
     gradient_descent as gradient_descent,
     gradient_flow as gradient_flow,
     log_loss_flow as log_loss_flow,
+    polish as polish,
     until as until,
 )
 from .dynamics.integrators import Implicit as Implicit

@@ -58,7 +58,7 @@ def test_losses_and_their_optima():
     ("data", "loss", "match"),
     [
         (DATA, "hinge", "No loss is called 'hinge': choose one of 'squared', 'cross_entropy'"),
-        (DATA, "logistic", r"single output of \+1 and -1"),
+        (jf.Regression(X, np.eye(6)[:, :3]), "logistic", "must be one-hot"),
         (jf.Regression(X, [0, 1, 0, 1, 1, 0]), "logistic", r"single output of \+1 and -1"),
         (jf.Regression(X, np.ones(6)), "cross_entropy", "needs an output per class, got 1"),
         (DATA, lambda p, y: jnp.sum((p - y) ** 2, axis=1), "must return one number"),

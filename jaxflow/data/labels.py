@@ -21,6 +21,19 @@ def signed(data: Regression) -> Float[Array, "n D"]:
     return data.Y * data.X
 
 
+def classified(data: Regression) -> None:
+    """`ValueError` unless the targets are classes: +1 and -1 in one column, or one-hot."""
+    if data.outputs == 1:
+        signed(data)
+    elif not isinstance(data.Y, jax.core.Tracer):
+        Y = np.asarray(data.Y)
+        if not (np.isin(Y, (0, 1)).all() and (Y.sum(axis=1) == 1).all()):
+            raise ValueError(
+                "Targets of several columns must be one-hot, as jf.Classification(X, labels) makes "
+                "them."
+            )
+
+
 def Classification(
     X: ArrayLike, labels: ArrayLike, *, one_hot: bool = False, rank_tolerance: float | None = None
 ) -> Regression:

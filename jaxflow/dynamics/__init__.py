@@ -20,6 +20,7 @@ from .methods import (
     RMSProp as RMSProp,
     ScalarRMSProp as ScalarRMSProp,
 )
+from .newton import Polished as Polished, polish as polish
 from .rules import Rule as Rule
 from .self_stabilization import (
     ConstrainedTrajectory as ConstrainedTrajectory,

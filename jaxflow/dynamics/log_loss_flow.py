@@ -12,7 +12,7 @@ from .._types import Network
 from ..data import Regression
 from ..machine.arguments import instance, numbers
 from ..networks.adopt import adopt
-from ..networks.losses import ExponentialLoss, MarginLoss
+from ..networks.losses import usable
 from .flow import flow
 from .formulations import NoFormulation, choose
 from .integrators.choose_solver import traced
@@ -98,7 +98,7 @@ def log_loss_flow(
     data: Regression,
     s: Any,
     *,
-    loss: MarginLoss | None = None,
+    loss: Any = None,
     formulation: str = "auto",
     measures: Sequence[Measure] = (),
     rtol: float = 1e-10,
@@ -111,26 +111,30 @@ def log_loss_flow(
 
         `d theta / d s = G / ||G||^2`,   `d t / d s = exp(s) / ||G||^2`.
 
+    Of several classes, `y_i f(x_i)` stands for `f_y - log sum_(k != y) exp f_k` at x_i, y the right
+    class.
+
     A `DiagonalLinear` moves in its mirror coordinates, `d nu / d s = p / (p^T K p)` with K its
     tangent kernel, n equations; other modules in their parameters. The same flow in a sweep:
     `Sweep(data, law, ts=s, loss=jf.ExponentialLoss(), formulation="log_loss_parameters")`.
 
     **Arguments:**
 
-    - `network`: at time 0, and the `data`, with labels +1 and -1 in `data.Y`.
+    - `network`: at time 0, and the `data`, with labels +1 and -1 in `data.Y`, or one-hot targets.
     - `s`: increasing values of `-log L` at which to save, from the initial one on.
-    - `loss`: default `ExponentialLoss()`; also `LogisticLoss()`.
+    - `loss`: "exponential" (the default), "logistic", or "cross_entropy", which is the logistic
+      loss of several classes.
     - `formulation`: "auto", "mirror" or "parameters".
-    - `measures`, `until`, `solver`, `rtol`, `max_steps`, `adjoint`: as in `gradient_flow`; the
-      default solver is `Kvaerno5()` in mirror coordinates and `Tsit5()` in parameters.
+    - `measures`, `until`, `solver`, `rtol`, `max_steps`, `adjoint`: as in `gradient_flow`.
+      "auto" is "implicit" in mirror coordinates.
 
     **Returns:** a `LogLossSolution`.
 
-    **Raises:** `ValueError` for labels other than +1 and -1, or values of s that cannot be used.
+    **Raises:** `ValueError` for targets that are no labels, or values of s that cannot be used.
 
     **Source:** derived; Moroshko et al. (NeurIPS 2020) go to such accuracies by other means.
     """
-    loss = ExponentialLoss() if loss is None else loss
+    loss = usable("exponential" if loss is None else loss, data)
     network = adopt(network, data)
     instance("formulation", formulation, str, "a name, such as 'auto'")
     known = {"auto": "log_loss", "mirror": "log_loss_mirror", "parameters": "log_loss_parameters"}

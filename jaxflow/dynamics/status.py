@@ -104,7 +104,7 @@ def _advice(result: Result, call: Call, implicit: bool) -> list[str]:
     if result == Result.max_steps_reached:
         shorter = f", or shorten {call.end}" if call.end else ""
         said.append(f"Raise max_steps or loosen rtol{shorter}.")
-        if call.squared and not (implicit or call.kinks):
+        if call.name.endswith("flow") and not (implicit or call.kinks):
             said.append("On stiff data solver='implicit' takes few steps.")
     if result == Result.not_finite:
         said.append("Check the initialization for overflow, or lower rtol.")

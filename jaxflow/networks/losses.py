@@ -13,9 +13,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..data import Regression
-from ..data.labels import signed
+from ..data.labels import classified
 from ..machine.arguments import function, positive, shown
 from ..machine.user_files import sentence
+from .margins import soft_margins
 
 
 class SquaredLoss(eqx.Module):
@@ -52,7 +53,7 @@ def usable(loss: Any, data: Regression) -> Any:
     if isinstance(loss, SquaredLoss):
         return loss
     if isinstance(loss, MarginLoss):
-        signed(data)
+        classified(data)
     function("loss", loss, "loss(prediction, target), both of shape (n, m)")
     shape = jax.ShapeDtypeStruct(data.Y.shape, data.Y.dtype)
     try:
@@ -73,29 +74,31 @@ def usable(loss: Any, data: Regression) -> Any:
 
 
 class MarginLoss(eqx.Module):
-    """`L = sum_i l(m_i)` of the margins `m_i = y_i f(x_i)`, known by its logarithm."""
+    """`L = sum_i l(m_i)` of the margins m_i, known by its logarithm.
+
+    `m_i = y_i f(x_i)` for one output and labels of -1 and +1; for one-hot targets of several
+    classes it is `f_y - log sum_(k != y) exp f_k` at x_i, with y the right class.
+    """
 
     @abc.abstractmethod
     def log_terms(self, margins: Float[Array, " n"]) -> Float[Array, " n"]:
         """`log l(m_i)`: differentiable, and finite however large the margins are."""
 
     def __call__(
-        self, prediction: Float[Array, "n 1"], target: Float[Array, "n 1"]
+        self, prediction: Float[Array, "n m"], target: Float[Array, "n m"]
     ) -> Float[Array, ""]:
-        if prediction.shape[-1] != 1:
-            raise ValueError(f"Margins are of a single output, got {prediction.shape[-1]}.")
-        return jnp.sum(jnp.exp(self.log_terms((prediction * target)[:, 0])))
+        return jnp.sum(jnp.exp(self.log_terms(soft_margins(prediction, target))))
 
 
 class ExponentialLoss(MarginLoss):
-    """`l(m) = exp(-m)`."""
+    """`l(m) = exp(-m)`; of several classes, `sum_i sum_(k != y) exp(f_k - f_y)`."""
 
     def log_terms(self, margins: Float[Array, " n"]) -> Float[Array, " n"]:
         return -margins
 
 
 class LogisticLoss(MarginLoss):
-    """`l(m) = log(1 + exp(-m))`."""
+    """`l(m) = log(1 + exp(-m))`; of several classes, the cross-entropy."""
 
     def log_terms(self, margins: Float[Array, " n"]) -> Float[Array, " n"]:
         # Beyond 36 the logarithm is -m to all digits, and its argument is rounding.
@@ -118,7 +121,13 @@ class CrossEntropyLoss(eqx.Module):
                 "The cross-entropy needs an output per class, got 1: give one-hot targets, as "
                 "jf.Classification(X, labels, one_hot=True) makes them, or use 'logistic'."
             )
-        return -jnp.sum(target * jax.nn.log_softmax(prediction, axis=-1))
+        # Where a class is far ahead its own term is -log(1 + a little): no difference of two.
+        first = jax.nn.one_hot(jnp.argmax(prediction, axis=-1), target.shape[-1], dtype=bool)
+        ahead = jnp.sum(jnp.where(first, prediction, 0), axis=-1, keepdims=True)
+        behind = jnp.where(first, 0, prediction - ahead)
+        others = jnp.where(first, 0, jnp.exp(behind))
+        total = jnp.log1p(jnp.sum(others, axis=-1, keepdims=True))
+        return jnp.sum(target * (total - behind))
 
     def optimum(self, data: Regression) -> Float[Array, ""]:
         """The cross-entropy of the mean label of each input, the best prediction there is."""

@@ -4,7 +4,6 @@ import abc
 import functools
 from typing import Any, ClassVar
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -29,6 +28,8 @@ class Formulation(eqx.Module):
     # The name under which the first formulation that applies is chosen. All that share a group have
     # one time variable: flow time, or in "log_loss" the value of -log L.
     group: ClassVar[str] = "auto"
+    # Whether the flow is so stiff, and its state so small, that implicit steps are always cheaper.
+    stiff: ClassVar[bool] = False
     data: eqx.AbstractVar[Regression]
 
     @classmethod
@@ -71,11 +72,6 @@ class Formulation(eqx.Module):
     @abc.abstractmethod
     def fastest_rate(self, state: Any) -> Float[Array, ""]:
         """An upper estimate of the fastest rate of the flow near this state, in 1/time."""
-
-    @classmethod
-    def default_solver(cls) -> diffrax.AbstractSolver | None:
-        """The solver to use where none is asked for; None: explicit or implicit, by cost."""
-        return None
 
     def log_time(self, t: Any, state: Any) -> Float[Array, ""]:
         """The logarithm of the flow time."""

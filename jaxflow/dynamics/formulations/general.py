@@ -11,20 +11,15 @@ from jaxtyping import Array, Float, PyTree
 from ...data import Regression
 from ...networks import best_fit, tangent_kernel
 from ...networks.base import predictions
-from ...networks.losses import SquaredLoss, least
+from ...networks.losses import CrossEntropyLoss, MarginLoss, SquaredLoss, least
 from .base import Formulation, like, norm, optimal_loss, split
+from .dual import DualFormulation, Square
 from .log_loss import LogLossParameters
-from .residual import LogResidual, ResidualFormulation, ResidualState, TangentKernel
+from .residual import LogResidual, ResidualFormulation, ResidualState, TangentKernel, ritz_values
 
 # Of a Jacobian, samples times outputs times parameters: beyond that nobody makes one unasked.
 MOST_ENTRIES = 10**8
 DENSE = 256  # samples times outputs up to which all eigenvalues cost no more than a few steps
-PRODUCTS = 40  # of the tangent kernel with a vector, for two eigenvalues of a larger one
-
-
-def _predict(parameters: PyTree[Array], frozen: PyTree, data: Regression) -> Float[Array, "n m"]:
-    """`f(x)` for every sample x."""
-    return predictions(eqx.combine(parameters, frozen), data.X)
 
 
 class Residual(ResidualFormulation):
@@ -51,7 +46,7 @@ class Residual(ResidualFormulation):
 
     def predict(self, parameters: PyTree[Array]) -> Float[Array, "n m"]:
         """`f(x)` for every sample x."""
-        return _predict(parameters, self.frozen, self.data)
+        return predictions(eqx.combine(parameters, self.frozen), self.data.X)
 
     def residual(self, weights: PyTree[Array]) -> Float[Array, "n m"]:
         return self.goal - self.predict(weights)
@@ -100,29 +95,13 @@ def _levels(form: Residual, weights: PyTree[Array]) -> Float[Array, " nm"]:
 
 @eqx.filter_jit
 def _ritz_values(form: Residual, weights: PyTree[Array]) -> Float[Array, " products"]:
-    """Approximate eigenvalues of the tangent kernel, increasing: those of a Krylov space.
-
-    It takes 40 products of the kernel with a vector by Lanczos's method, as many as some ten
-    explicit steps. The largest is accurate, the smallest an upper bound.
-    """
+    """Approximate eigenvalues of the tangent kernel, increasing, as `ritz_values`."""
 
     def times(E: Array) -> Array:
         return form.velocity_and_decay(weights, E.reshape(form.goal.shape))[1].reshape(-1)
 
-    def step(basis: Array, i: Array) -> tuple[Array, Array]:
-        image = times(basis[i])
-        rest = image - basis.T @ (basis @ image)
-        rest = rest - basis.T @ (basis @ rest)  # twice is enough
-        size = jnp.linalg.norm(rest)
-        return basis.at[i + 1].set(rest / jnp.where(size > 0, size, 1)), basis @ image
-
-    count = min(PRODUCTS, form.goal.size)
     start = jnp.cos(1.0 + jnp.arange(form.goal.size, dtype=form.goal.dtype) ** 2)
-    basis = jnp.zeros((count + 1, start.size), start.dtype)
-    basis = basis.at[0].set(start / jnp.linalg.norm(start))
-    _, rows = jax.lax.scan(step, basis, jnp.arange(count))
-    projected = rows[:, :count]
-    return jnp.clip(jnp.linalg.eigvalsh(0.5 * (projected + projected.T)), 0)
+    return ritz_values(times, start)
 
 
 class DenseKernel(TangentKernel):
@@ -149,7 +128,7 @@ class DenseKernel(TangentKernel):
         return apply
 
 
-class Parameters(Formulation):
+class Parameters(DualFormulation):
     """The parameters of any module under any loss, `theta' = -grad L`, and nothing else.
 
     The excess loss is computed from the parameters, so it has a floor near 1e-32 of the initial
@@ -176,7 +155,7 @@ class Parameters(Formulation):
 
     def excess(self, parameters: PyTree[Array]) -> Float[Array, ""]:
         """`L - L*`; its gradient is that of the loss."""
-        loss = self.objective(_predict(parameters, self.frozen, self.data), self.goal)
+        loss = self.objective(self.predict(parameters), self.goal)
         return loss - self.least
 
     def loss(self, parameters: PyTree[Array]) -> Float[Array, ""]:
@@ -192,6 +171,22 @@ class Parameters(Formulation):
 
     def start(self, network: Any) -> PyTree[Array]:
         return split(network)[0]
+
+    def multiplier(self, outputs: Float[Array, "n m"], square: Square) -> Float[Array, "n m"]:
+        return -jax.grad(self.objective)(outputs, self.goal)
+
+    def weights_of(self, state: PyTree[Array]) -> PyTree[Array]:
+        return state
+
+    def completed(self, known: PyTree[Array], c: Array, weights: PyTree[Array]) -> PyTree[Array]:
+        return weights
+
+    @property
+    def separates(self) -> bool:
+        return isinstance(self.objective, MarginLoss | CrossEntropyLoss)
+
+    def decay(self, state: PyTree[Array]) -> Float[Array, ""]:
+        return 0.5 * self.fastest_rate(state)
 
     def field(self, t: Any, state: PyTree[Array], args: Any) -> PyTree[Array]:
         return jax.tree.map(jnp.negative, jax.grad(self.excess)(state))

@@ -1,6 +1,6 @@
 r"""Flows of exponential and logistic losses with `s = -log L` as the time variable.
 
-Let `m_i = y_i f(x_i)` be the margins, `L = sum_i l(m_i)`, `p_i = -l'(m_i) / L` and
+Let m_i be the margins (see `MarginLoss`), `L = sum_i l(m_i)`, `p_i = -l'(m_i) / L` and
 `G = sum_i p_i grad m_i = -grad L / L`. Along the gradient flow `ds/dt = L ||G||^2`, so that
 
     d theta / ds = G / ||G||^2,    dt / ds = exp(s) / ||G||^2,
@@ -12,7 +12,6 @@ weights, so that the logarithm of the flow time is known, too.
 import abc
 from typing import Any, ClassVar
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -20,11 +19,12 @@ from jaxtyping import Array, Float, PyTree
 
 from ..._types import Network, Time
 from ...data import Regression
-from ...data.labels import signed
+from ...data.labels import classified, signed
 from ...networks import DiagonalLinear, MirrorMap
-from ...networks.base import predictions
-from ...networks.losses import MarginLoss
+from ...networks.losses import CrossEntropyLoss, LogisticLoss, MarginLoss
+from ...networks.margins import soft_margins
 from .base import Formulation, like, norm, split
+from .dual import DualFormulation, Square
 
 
 class LogLossState(eqx.Module):
@@ -42,7 +42,7 @@ class LogLoss(Formulation):
 
     @classmethod
     def applies(cls, network: Network, data: Regression, loss: Any) -> bool:
-        return isinstance(loss, MarginLoss)
+        return isinstance(loss, MarginLoss | CrossEntropyLoss)
 
     @abc.abstractmethod
     def weights(self, network: Network) -> PyTree[Array]:
@@ -50,7 +50,7 @@ class LogLoss(Formulation):
 
     @abc.abstractmethod
     def margins(self, weights: PyTree[Array]) -> Float[Array, " n"]:
-        """`y_i f(x_i)`."""
+        """The margins on which the loss depends."""
 
     @abc.abstractmethod
     def ascent(
@@ -83,9 +83,7 @@ class LogLoss(Formulation):
         return LogLossState(velocity, 1 / square - state.late)
 
     def error_scales(self, state: LogLossState) -> LogLossState:
-        # The time is read off along the way, and has no say in the steps.
-        never = jnp.full_like(state.late, jnp.inf)
-        return LogLossState(like(state.weights, self.scale(state.weights)), never)
+        return LogLossState(like(state.weights, self.scale(state.weights)), jnp.abs(state.late))
 
     def log_excess(self, state: LogLossState) -> Float[Array, ""]:
         return self.log_loss(self.margins(state.weights))
@@ -117,15 +115,13 @@ class LogLossMirror(LogLoss):
 
     @classmethod
     def applies(cls, network: Network, data: Regression, loss: Any) -> bool:
-        return isinstance(network, DiagonalLinear) and isinstance(loss, MarginLoss)
+        return isinstance(network, DiagonalLinear) and super().applies(network, data, loss)
 
     @classmethod
-    def build(cls, network: DiagonalLinear, data: Regression, loss: MarginLoss) -> "LogLossMirror":
-        return cls(data, loss, signed(data), network.mirror, network.offset)
+    def build(cls, network: DiagonalLinear, data: Regression, loss: Any) -> "LogLossMirror":
+        return cls(data, _of_margins(loss), signed(data), network.mirror, network.offset)
 
-    @classmethod
-    def default_solver(cls) -> diffrax.AbstractSolver:
-        return diffrax.Kvaerno5()
+    stiff: ClassVar[bool] = True
 
     def weights(self, network: DiagonalLinear) -> Float[Array, " n"]:
         return jnp.zeros(len(self.rows), self.rows.dtype)
@@ -157,8 +153,8 @@ class LogLossMirror(LogLoss):
         return self.predictor(state.weights)[:, None]
 
 
-class LogLossParameters(LogLoss):
-    """The parameters of any module with one output."""
+class LogLossParameters(LogLoss, DualFormulation):
+    """The parameters of any module."""
 
     name: ClassVar[str] = "log_loss_parameters"
     data: Regression
@@ -166,15 +162,15 @@ class LogLossParameters(LogLoss):
     frozen: PyTree
 
     @classmethod
-    def build(cls, network: Network, data: Regression, loss: MarginLoss) -> "LogLossParameters":
-        signed(data)  # first of all: are these labels?
-        return cls(data, loss, split(network)[1])
+    def build(cls, network: Network, data: Regression, loss: Any) -> "LogLossParameters":
+        classified(data)  # first of all: are these labels?
+        return cls(data, _of_margins(loss), split(network)[1])
 
     def weights(self, network: Network) -> PyTree[Array]:
         return split(network)[0]
 
     def margins(self, weights: PyTree[Array]) -> Float[Array, " n"]:
-        return (predictions(eqx.combine(weights, self.frozen), self.data.X) * self.data.Y)[:, 0]
+        return soft_margins(self.predict(weights), self.data.Y)
 
     def ascent(
         self, weights: PyTree[Array], p: Float[Array, " n"]
@@ -187,3 +183,29 @@ class LogLossParameters(LogLoss):
 
     def lift(self, state: LogLossState, network: Network) -> Network:
         return eqx.combine(state.weights, self.frozen)
+
+    def multiplier(self, outputs: Float[Array, "n m"], square: Square) -> Float[Array, "n m"]:
+        def log_loss(f: Array) -> Array:
+            return self.log_loss(soft_margins(f, self.data.Y))
+
+        up = -jax.grad(log_loss)(outputs)
+        return up / square(up)
+
+    def weights_of(self, state: LogLossState) -> PyTree[Array]:
+        return state.weights
+
+    def completed(self, known: LogLossState, c: Array, weights: PyTree[Array]) -> LogLossState:
+        late = (known.late + c / self.pull(weights)[1]) / (1 + c)
+        return LogLossState(weights, late)
+
+    @property
+    def separates(self) -> bool:
+        return True
+
+    def decay(self, state: LogLossState) -> Float[Array, ""]:
+        return jnp.full_like(state.late, 0.5)  # s is -log L
+
+
+def _of_margins(loss: Any) -> MarginLoss:
+    """The loss as a function of the margins: the cross-entropy of classes is the logistic loss."""
+    return LogisticLoss() if isinstance(loss, CrossEntropyLoss) else loss

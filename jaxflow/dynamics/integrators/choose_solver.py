@@ -1,4 +1,4 @@
-"""The choice between an explicit and the implicit solver, by the spectrum of the tangent kernel.
+"""The choice between an explicit and the implicit solver, by the rates of the flow at the start.
 
 An explicit step is limited by stability, about 3 over the fastest rate; an implicit one by accuracy
 alone, and their number grows with the logarithm of the time. What one costs in the other's units
@@ -14,10 +14,12 @@ import jax
 import numpy as np
 
 from ...data import Regression
-from ..formulations import choose
+from ..formulations import Parameters, Residual, choose
+from ..formulations.dual import DualFormulation
 from ..formulations.residual import ResidualFormulation
 from ..settings import FlowSettings
 from .implicit import Implicit
+from .stages import few
 
 STABLE = 3.0  # stability limit: the largest `h * lambda_max` of an explicit step
 DECAY = math.log(1e20)  # assumed decay of the excess loss, where the stopping rule names none
@@ -30,15 +32,18 @@ def choose_solver(
 
     Where values are not known yet, under `jit` and `vmap`, the solver is explicit.
     """
-    if not settings.auto:
-        return settings
-    settings = dataclasses.replace(settings, auto=False)
     form = choose(settings.formulation, networks[0], data, settings.loss)
-    own = form.default_solver()
-    if own is not None:
-        return dataclasses.replace(settings, solver=own)
+    # With fewer parameters than residuals, the parameters are the smaller system.
+    stiff = dataclasses.replace(settings, solver=Implicit(), auto=False)
+    if settings.formulation == "auto" and isinstance(form, Residual) and _fewer(form, networks[0]):
+        stiff = dataclasses.replace(stiff, formulation=Parameters.name)
+    if not settings.auto:
+        return stiff if isinstance(settings.solver, Implicit) else settings
+    settings = dataclasses.replace(settings, auto=False)
+    if form.stiff:
+        return stiff
     known = not traced((networks, data, end, settings.rtol))
-    if not (known and isinstance(form, ResidualFormulation)):
+    if not (known and isinstance(form, ResidualFormulation | DualFormulation)):
         return settings
     explicit = implicit = 0.0
     for network in networks:
@@ -46,8 +51,17 @@ def choose_solver(
         if spectrum is None:
             return settings
         explicit += explicit_steps(*spectrum, settings, end)
-        implicit += form.implicit_cost * implicit_steps(*spectrum, settings, end)
-    return settings if explicit < implicit else dataclasses.replace(settings, solver=Implicit())
+        state = form.start(network)
+        size = sum(leaf.size for leaf in jax.tree.leaves(state))
+        dense = not isinstance(form, ResidualFormulation) and few(form, state)
+        cost = 20 + size / 4 if dense else form.implicit_cost  # measured
+        implicit += cost * implicit_steps(*spectrum, settings, end)
+    return settings if explicit < implicit else stiff
+
+
+def _fewer(form: Residual, network: Any) -> bool:
+    """Whether the network has fewer parameters than residuals."""
+    return sum(leaf.size for leaf in jax.tree.leaves(form.start(network).weights)) < form.goal.size
 
 
 def duration(slowest: float, settings: FlowSettings, end: Any) -> float:

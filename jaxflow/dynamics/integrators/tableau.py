@@ -62,6 +62,7 @@ def _completed(row: list[float], total: float) -> np.ndarray:
 
 
 A = np.array([_completed(row, float(c)) for row, c in zip(_ROWS, C, strict=True)])
+LOWER = A - np.diag(np.diag(A))  # what is known of a stage leaves out its own share
 B = A[-1]
 B_ERROR = B - _completed(_EMBEDDED, 1.0)  # times the stages: the estimate of the error
 

@@ -1,6 +1,7 @@
 """Separators of largest margin: the limits of flows under the exponential loss."""
 
 import dataclasses
+import math
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from jaxtyping import Array, ArrayLike
 from scipy.optimize import linprog, nnls
 
 from ...data import Regression
-from ...data.labels import signed
+from ...data.labels import classified, signed
 from ...networks import MirrorMap
 from ..diagonal.interpolation import least_potential
 
@@ -20,12 +21,19 @@ ACTIVE = 1e-9  # constraints whose margin is closer to 1 than this are active
 class Separator:
     """The minimizer of a potential Phi subject to `y_i x_i . beta >= 1` for all samples.
 
-    **Attributes:** `beta`, shape (d,); the KKT `multipliers`, shape (n,), with
-    `grad Phi(beta) = sum_i multipliers_i y_i x_i`: nonnegative, zero where the margin exceeds 1.
+    Of m classes with one-hot targets, subject to `x_i . (beta_y - beta_k) >= 1` for every class k
+    other than the right one, y.
+
+    **Attributes:** `beta`, shape (d,), or (d, m); the KKT `multipliers`, shape (n,), or (n, m) with
+    zeros for the right classes, such that `grad Phi(beta)` is the sum of the multipliers times the
+    gradients of their constraints: nonnegative, zero where the margin exceeds 1. `gap` is the
+    duality gap relative to the optimum: beta is optimal up to this share; nan if it was not
+    computed.
     """
 
     beta: np.ndarray
     multipliers: np.ndarray
+    gap: float = math.nan
 
 
 def max_margin_l2(data: Regression) -> Separator:
@@ -35,14 +43,22 @@ def max_margin_l2(data: Regression) -> Separator:
     problem by SciPy's active-set method, which is exact up to rounding.
 
     **Raises:** `ValueError` if no beta separates the labels.
+
+    **Source:** of several classes, Soudry, Hoffer, Nacson, Gunasekar, Srebro (JMLR 2018), section
+    on the cross-entropy: the limit direction of a linear predictor (as cited; not read).
     """
-    A = np.asarray(signed(data), float)
+    A = _constraints(data)
     E, f = np.vstack([A.T, np.ones(len(A))]), np.r_[np.zeros(A.shape[1]), 1.0]
     u, size = nnls(E, f, maxiter=100 * len(A))
     if size < 1e-7:
         raise ValueError(_INSEPARABLE)
-    rest = 1.0 - np.sum(u)
-    return Separator(A.T @ u / rest, u / rest)
+    u = u / (1.0 - np.sum(u))
+    beta = A.T @ u
+    beta = beta / np.min(A @ beta)  # feasible
+    square = beta @ beta
+    return _separator(
+        data, beta, u, (0.5 * square - (u.sum() - 0.5 * np.sum((A.T @ u) ** 2))) / (0.5 * square)
+    )
 
 
 def max_margin_l1(data: Regression) -> Separator:
@@ -52,12 +68,36 @@ def max_margin_l1(data: Regression) -> Separator:
 
     **Raises:** `ValueError` if no beta separates the labels.
     """
-    A = np.asarray(signed(data), float)
+    A = _constraints(data)
     d = A.shape[1]
     found = linprog(np.ones(2 * d), -np.hstack([A, -A]), -np.ones(len(A)), method="highs")
     if not found.success:
         raise ValueError(_INSEPARABLE)
-    return Separator(found.x[:d] - found.x[d:], -found.ineqlin.marginals)
+    beta, u = found.x[:d] - found.x[d:], np.maximum(-found.ineqlin.marginals, 0)
+    beta = beta / np.min(A @ beta)  # feasible
+    bound = u.sum() / np.abs(A.T @ u).max()  # of the dual program, scaled to be feasible
+    size = np.abs(beta).sum()
+    return _separator(data, beta, u, (size - bound) / size)
+
+
+def _constraints(data: Regression) -> np.ndarray:
+    """The gradients of all margins in beta, one row each; beta flattened."""
+    classified(data)
+    if data.outputs == 1:
+        return np.asarray(signed(data), float)
+    X, Y = np.asarray(data.X, float), np.asarray(data.Y, float)
+    ahead = Y[:, None, :] - np.eye(data.outputs)[None]  # e_y - e_k
+    rows = X[:, None, :, None] * ahead[:, :, None, :]
+    return rows[Y == 0].reshape(-1, X.shape[1] * data.outputs)
+
+
+def _separator(data: Regression, beta: np.ndarray, u: np.ndarray, gap: float) -> Separator:
+    """The separator with flat beta and multipliers, in the shape of the data."""
+    if data.outputs == 1:
+        return Separator(beta, u, gap)
+    multipliers = np.zeros(data.Y.shape)
+    multipliers[np.asarray(data.Y) == 0] = u
+    return Separator(beta.reshape(data.features, data.outputs), multipliers, gap)
 
 
 def max_margin_potential(mirror: MirrorMap, data: Regression) -> Separator:
