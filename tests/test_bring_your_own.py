@@ -265,12 +265,13 @@ def test_what_is_no_network_is_refused_everywhere(network, match):
 
 
 ANY = (jf.measures.Sharpness, jf.measures.Accuracy, jf.measures.Margin)  # apply to all networks
+RULED = {jf.measures.EffectiveSharpness: "jf.RMSProp", jf.measures.MeanLoss: "jf.CentralFlow"}
 OTHERS = [
     measure
     for measure in vars(jf.measures).values()
     if isinstance(measure, type)
     and issubclass(measure, jf.Measure)
-    and measure not in (jf.Measure, jf.measures.RestartSlack, *ANY, *map(type, MEASURES))
+    and measure not in (jf.Measure, jf.measures.RestartSlack, *ANY, *RULED, *map(type, MEASURES))
 ]
 
 
@@ -284,6 +285,12 @@ def test_measures_that_do_not_apply_name_the_network_that_they_need(measure, unc
         jf.gradient_flow(mlp(jr.key(0), DATA), DATA, t1=0.1, measures=[measure()])
     with pytest.raises(ValueError, match=match):
         jf.run(jf.Sweep(DATA, mlp, seeds=1, t1=0.1, measures=[measure()]))
+
+
+@pytest.mark.parametrize("measure", RULED, ids=lambda measure: measure.__name__)
+def test_measures_of_a_method_name_it(measure, unchecked):
+    with pytest.raises(ValueError, match=f"use {RULED[measure]}|such as {RULED[measure]}"):
+        jf.gradient_flow(mlp(jr.key(0), DATA), DATA, t1=0.1, measures=[measure()])
 
 
 AXES = [
@@ -400,11 +407,12 @@ def test_arguments_of_the_wrong_kind_get_a_sentence(changes, match, unchecked):
         jf.run(jf.Sweep(init=mlp, **given, seeds=1, t1=0.1))
 
 
-def test_margins_are_of_a_single_output(unchecked):
-    two = jf.Regression(X, np.ones((5, 2)))
-    linear = eqx.nn.Linear(4, 2, key=jr.key(0))
-    with pytest.raises(ValueError, match=r"single output of \+1 and -1"):
-        jf.gradient_flow(linear, two, t1=0.1, loss=jf.LogisticLoss())
+def test_margins_are_of_labels(unchecked):
+    one, two = (jf.Regression(X, np.full((5, m), 0.5)) for m in (1, 2))
+    for data, match in ((one, r"single output of \+1 and -1"), (two, "must be one-hot")):
+        linear = eqx.nn.Linear(4, data.outputs, key=jr.key(0))
+        with pytest.raises(ValueError, match=match):
+            jf.gradient_flow(linear, data, t1=0.1, loss=jf.LogisticLoss())
 
 
 def test_a_network_computes_in_the_precision_of_the_data(unchecked):

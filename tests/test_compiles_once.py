@@ -102,6 +102,7 @@ THEORY = {
     "min_norm_condition": lambda f, p: f(p.two, p.data),
     "network_limit": lambda f, p: f(p.law, p.line),
     "off_span_overlap": lambda f, p: f(p.two, p.data),
+    "effective_sharpness": lambda f, p: f(p.small, p.one, 0.1),
     "oscillation": lambda f, p: f(p.small, p.one, 0.1),
     "polyharmonic": lambda f, p: f(p.line),
     "rate_bound": lambda f, p: f(p.two, p.data, margin=True).envelope(p.x),
@@ -195,6 +196,7 @@ def activations():
 FLOWS = {
     "gradient_flow": lambda f, p: f(p.two, p.data, t1=0.5, measures=measures(p)),
     "gradient_descent": lambda f, p: f(p.two, p.data, optax.sgd, learning_rate=1e-3, steps=20),
+    "polish": lambda f, p: f(p.two, p.data, steps=2),
     "log_loss_flow": lambda f, p: f(p.separator, p.labels, [2.0, 3.0]),
 }
 
@@ -203,6 +205,7 @@ def bound(network, data, residual):
     return theory.rate_bound(network, data, residual=residual).rate
 
 
+OF_METHODS = ("EffectiveSharpness", "MeanLoss")  # not of flows
 MEASURES = {
     "Predictions": lambda f, p: f(p.data.X),
     "RestartSlack": lambda f, p: f(bound),
@@ -216,7 +219,11 @@ def measures(p):
         for name, kind in vars(jf.measures).items()
         if inspect.isclass(kind) and issubclass(kind, jf.Measure) and kind is not jf.Measure
     }
-    return [MEASURES.get(name, lambda f, p: f())(kind, p) for name, kind in kinds.items()]
+    return [
+        MEASURES.get(name, lambda f, p: f())(kind, p)
+        for name, kind in kinds.items()
+        if name not in OF_METHODS
+    ]
 
 
 def functions(module):

@@ -79,8 +79,9 @@ def gradient_flow(
       which `ts`, `t1` and the saved times are values of `-log L` (see `jf.log_loss_flow`).
     - `solver`: "explicit" (`Tsit5()`, and `Dopri8()` for an rtol below 1e-9), "implicit" (for
       stiff flows, see `jf.Implicit`), a Diffrax solver with an error estimate, or "auto": the
-      cheaper of the first two by the rates of the flow at the start. A stiff flow of a network of
-      fewer parameters than residuals is integrated in its "parameters". Under `jit` and `vmap`, where that is not known, "auto" is "explicit".
+      cheaper of the first two by the rates of the flow at the start. A stiff flow of fewer
+      parameters than residuals is integrated in its "parameters". Under `jit` and `vmap`, where
+      rates are not known, "auto" is "explicit".
     - `rtol`: tolerance on the error of a step, relative to the size of the weights and of the
       residual; default 1e-8 in float64 and 1e-5 in float32.
     - `max_steps`, `adjoint`: as in Diffrax.

@@ -52,7 +52,6 @@ def best_fit(network: Network, data: Regression) -> Float[Array, "n m"]:
     raise NotImplementedError  # replaced by the general answer in `attainable.py`
 
 
-@functools.singledispatch
 def compress(network: Network, data: Regression) -> Network:
     """A narrower network of the same class with exactly the same trajectory.
 
@@ -76,6 +75,12 @@ def compress(network: Network, data: Regression) -> Network:
     >>> network.width, jf.compress(network, data).width
     (500, 7)
     """
+    return compressed(network, data)
+
+
+@functools.singledispatch
+def compressed(network: Network, data: Regression) -> Network:
+    """`compress` of this kind of network."""
     return network
 
 

@@ -4,11 +4,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..data import Regression
-from .base import best_fit, compress, rotate
+from .base import best_fit, compressed, rotate
 from .two_layer_linear import TwoLayerLinear, fits, span_factors, stack
 
 
-@compress.register
+@compressed.register
 def _(network: TwoLayerLinear, data: Regression) -> TwoLayerLinear:
     Z = stack(*span_factors(network, data))
     if network.width <= Z.shape[-2]:

@@ -392,6 +392,7 @@ def test_results_explain_themselves():
         "not_stopped",
         "diverged",
         "stalled",
+        "crowded",
     ]
     assert {Result(c) for c in codes[retryable(codes)]} == {
         Result.max_steps_reached,

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 import jaxflow as jf
 from jaxflow.dynamics.formulations import (
+    Filippov,
     LogLossParameters,
     Parameters,
     Residual,
@@ -154,8 +155,12 @@ def test_most_reduced_comes_first(linear):
     network, data = linear
     assert type(choose("auto", network, data, SQUARED)) is TwoLayerResidual
     assert type(choose("auto", network, data, log_cosh)) is Parameters
-    mlp = eqx.nn.MLP(2, 1, 3, 1, key=jax.random.key(0))
-    assert type(choose("auto", mlp, data, SQUARED)) is Residual
+    smooth, kinked = (
+        eqx.nn.MLP(2, 1, 3, 1, activation=phi, key=jax.random.key(0))
+        for phi in (jnp.tanh, jax.nn.relu)
+    )
+    assert type(choose("auto", smooth, data, SQUARED)) is Residual
+    assert type(choose("auto", kinked, data, SQUARED)) is Filippov
     for kind in LINEAR:
         assert type(choose(kind.name, network, data, SQUARED)) is kind
 
@@ -188,7 +193,7 @@ class Marked(Parameters):
 
 def test_formulation_of_the_users_own_is_used():
     before = formulations(Cubic(jnp.ones(2)))
-    assert before == (Residual, Parameters, LogLossParameters)
+    assert before == (Filippov, Residual, Parameters, LogLossParameters)
     formulations.register(Cubic, lambda network: (Marked, *before))
     rng = np.random.default_rng(2)
     data = jf.Regression(rng.normal(size=(2, 2)), rng.normal(size=(2, 1)))

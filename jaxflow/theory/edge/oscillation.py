@@ -13,7 +13,7 @@ from ..._types import Network
 from ...data import Regression
 from ...machine.arguments import integer, positive
 from ...networks.complementarity import complementary
-from ...networks.edge import network_edge
+from ...networks.edge import Edge, network_edge
 
 
 class Oscillation(eqx.Module):
@@ -61,6 +61,11 @@ def oscillation(
     averages are those of the authors' code.
     """
     value, edge = network_edge(network, data, integer("unstable", unstable), loss=loss)
+    return _averages(value, edge, jnp.asarray(learning_rate, value.dtype), within)
+
+
+@eqx.filter_jit
+def _averages(value: Array, edge: Edge, learning_rate: Array, within: float) -> Oscillation:
     near = edge.values * learning_rate >= 2 * (1 - within)
     T = jnp.where((near[:, None] & near[None])[:, :, None], edge.third, 0)
     # In directions that are not at the edge A is positive, so that X is zero there.
