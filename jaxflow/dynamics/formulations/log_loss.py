@@ -83,7 +83,8 @@ class LogLoss(Formulation):
         return LogLossState(velocity, 1 / square - state.late)
 
     def error_scales(self, state: LogLossState) -> LogLossState:
-        return LogLossState(like(state.weights, self.scale(state.weights)), jnp.abs(state.late))
+        # The logarithm of the time may err by a hundred times as much as the weights.
+        return LogLossState(like(state.weights, self.scale(state.weights)), 100 * state.late)
 
     def log_excess(self, state: LogLossState) -> Float[Array, ""]:
         return self.log_loss(self.margins(state.weights))

@@ -229,7 +229,10 @@ class DenseStages(StateStages):
             change = self.inverse(x)(self.gap(x, known, node))
             return add(x, -1, change), relative(change, sizes)
 
-        x, strain = _iterate(improve, guess, tolerance)
+        # A state may be far larger than what its errors are relative to: no iterate can be better
+        # than its own rounding.
+        rounding = 8 * float(jnp.finfo(tolerance.dtype).eps) * relative(self.start, sizes)
+        x, strain = _iterate(improve, guess, tolerance, rounding)
         return x, jnp.where(strain < LOST, 0, strain)  # its convergence is not linear
 
     def nearly(self, b: Moving, node: Array) -> Moving:
@@ -289,14 +292,16 @@ class DualStages(StateStages):
         return jax.jvp(completed, (start, W0), (b, W))[1]
 
 
-def _iterate(improve: Callable[[Any], tuple[Any, Array]], x: Any, tolerance: Array) -> Any:
+def _iterate(
+    improve: Callable[[Any], tuple[Any, Array]], x: Any, tolerance: Array, rounding: Any = 0.0
+) -> Any:
     """x, improved until the change that is still to come is within the tolerance, and its strain.
 
     `improve` also returns the size of the change that it made. The strain is the worst rate of
     convergence in units of `RATE`, and at least 2 if no solution was found.
     """
     dtype = tolerance.dtype
-    floor = 100 * float(jnp.finfo(dtype).eps)
+    floor = jnp.maximum(100 * float(jnp.finfo(dtype).eps), still(rounding)).astype(dtype)
     target = jnp.maximum(NEWTON_SHARE * tolerance, floor)
 
     def go(carry: Any) -> Any:
