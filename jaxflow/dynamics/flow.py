@@ -134,7 +134,8 @@ def solve(
     record = Record(form, network, y0, settings.measures, settings.loss)
     t0 = form.begin(y0)
     scale = time_scale(form.fastest_rate(y0), data.X.dtype)
-    integrate = functools.partial(_integrate, form, network, record, settings, y0, t0, scale)
+    kinks = not isinstance(form, Filippov) and has_kinks(predictions, network, data.X)
+    integrate = functools.partial(_integrate, form, record, settings, y0, t0, scale, kinks)
     if ts is not None:
         ts = jax.lax.cummax(jnp.maximum(ts, t0))
         end = integrate(ts, ts[-1])
@@ -161,7 +162,7 @@ def solve(
         call = dataclasses.replace(
             call,
             squared=isinstance(settings.loss, SquaredLoss),
-            kinks=not isinstance(form, Filippov) and has_kinks(predictions, network, data.X),
+            kinks=kinks,
             bounded=bounded(settings.until, network),
         )
     return record.solution(
@@ -194,12 +195,12 @@ class _End(eqx.Module):
 
 def _integrate(
     form: Formulation,
-    network: Network,
     record: Record,
     settings: FlowSettings,
     y0: State,
     t0: Time,
     scale: Float[Array, ""],
+    kinks: bool,
     ts: Float[Array, " times"],
     t1: Float[Array, ""],
     ruled: Any = True,
@@ -224,8 +225,8 @@ def _integrate(
     controller = scheme(rtol, scale, form.error_scales)
     if isinstance(form, Filippov):
         solver, controller = sliding(form, solver, controller)
-    elif has_kinks(predictions, network, form.data.X):
-        watch = Watch(form, network, t1, controller.moved)
+    elif kinks:
+        watch = Watch(form, record.network, t1, controller.moved)
         controller = dataclasses.replace(controller, watch=watch)
     # An interval of length zero is a legitimate one: ts = [0].
     length = t1 - t0

@@ -16,7 +16,7 @@ from ..data import Regression
 from ..data.regression import problem
 from ..machine.arguments import integer
 from ..networks.adopt import Where, adopt, bare
-from ..networks.curvature import product
+from ..networks.curvature import hessian, hessian_product
 from ..networks.losses import usable
 from .formulations import Parameters
 
@@ -85,29 +85,34 @@ def polish(
     steps, loss = integer("steps", steps), usable(loss, problem(data))
     trained = adopt(network, data, where)
     form: Any = Parameters.build(trained, data, loss)
-    start = form.start(trained)
-    flat, unravel = jax.flatten_util.ravel_pytree(start)
-    size = _norm(form, start, flat)
-    done = 0
+    flat, unravel = jax.flatten_util.ravel_pytree(form.start(trained))
+
+    def network_at(flat: Array) -> Network:
+        return form.lift(unravel(flat), trained)
+
+    def gradient_at(flat: Array) -> np.ndarray:
+        return np.asarray(_gradient(form, unravel(flat)))
+
+    gradient, done = gradient_at(flat), 0
     for done in range(steps + 1):
-        if done == steps or not np.isfinite(size):
+        if done == steps or not np.isfinite(gradient).all():
             break
-        direction = _direction(form, start, flat)
+        direction = _direction(network_at(flat), data, loss, gradient)
         for halving in range(HALVINGS):
             new = flat + 0.5**halving * direction
-            there = _norm(form, start, new)
-            if there < size:
+            there = gradient_at(new)
+            if np.linalg.norm(there) < np.linalg.norm(gradient):
                 break
         else:
             break
-        flat, size = new, there
-    parameters = unravel(flat)
+        flat, gradient = new, there
+    end = network_at(flat)
     return Polished(
-        bare(form.lift(parameters, trained)),
-        float(form.loss(parameters)),
-        size,
+        bare(end),
+        float(form.loss(unravel(flat))),
+        float(np.linalg.norm(gradient)),
         done,
-        np.linalg.eigvalsh(_hessian(form, start, flat)) if flat.size <= DENSE else None,
+        np.linalg.eigvalsh(hessian(end, data, loss=loss)) if flat.size <= DENSE else None,
     )
 
 
@@ -116,46 +121,25 @@ def _rounding(eigenvalues: np.ndarray) -> float:
     return 10 * len(eigenvalues) * np.finfo(eigenvalues.dtype).eps * np.abs(eigenvalues).max()
 
 
-def _direction(form: Parameters, start: Any, flat: Array) -> Array:
-    gradient = np.asarray(_gradient(form, start, flat))
-    if flat.size <= DENSE:
-        values, vectors = np.linalg.eigh(_hessian(form, start, flat))
+def _direction(network: Network, data: Regression, loss: Any, gradient: np.ndarray) -> Array:
+    """Newton's step."""
+    P = gradient.size
+    if P <= DENSE:
+        values, vectors = np.linalg.eigh(hessian(network, data, loss=loss))
         kept = np.abs(values) > _rounding(values)
         along = vectors[:, kept]
         return jnp.asarray(-along @ ((along.T @ gradient) / values[kept]))
-    P = flat.size
 
     def times(v: np.ndarray) -> np.ndarray:
-        return np.asarray(_product(form, start, flat, jnp.asarray(v.reshape(-1), flat.dtype)))
+        direction = jnp.asarray(v.reshape(-1), gradient.dtype)
+        return np.asarray(hessian_product(network, data, direction, loss=loss))
 
     operator = LinearOperator((P, P), matvec=times, dtype=gradient.dtype)
-    return jnp.asarray(-minres(operator, gradient, rtol=1e-12, maxiter=5 * P)[0], flat.dtype)
-
-
-def _excess(form: Parameters, start: Any) -> Any:
-    unravel = jax.flatten_util.ravel_pytree(start)[1]
-    return lambda flat: form.excess(unravel(flat))
+    step = minres(operator, gradient, rtol=1e-12, maxiter=5 * P)[0]
+    return jnp.asarray(-step, gradient.dtype)
 
 
 @eqx.filter_jit
-def _gradient(form: Parameters, start: Any, flat: Array) -> Array:
-    return jax.grad(_excess(form, start))(flat)
-
-
-@eqx.filter_jit
-def _product(form: Parameters, start: Any, flat: Array, v: Array) -> Array:
-    return product(_excess(form, start), flat, v)
-
-
-@eqx.filter_jit
-def _dense(form: Parameters, start: Any, flat: Array) -> Array:
-    return jax.jacfwd(jax.grad(_excess(form, start)))(flat)
-
-
-def _hessian(form: Parameters, start: Any, flat: Array) -> np.ndarray:
-    H = np.asarray(_dense(form, start, flat))
-    return 0.5 * (H + H.T)
-
-
-def _norm(form: Parameters, start: Any, flat: Array) -> float:
-    return float(jnp.linalg.norm(_gradient(form, start, flat)))
+def _gradient(form: Parameters, parameters: Any) -> Array:
+    """grad L in the flattened parameters."""
+    return -jax.flatten_util.ravel_pytree(form.field(0.0, parameters, None))[0]

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PyTree
 
 from .._types import Network
 from ..data import Regression
-from .base import best_fit, predictions, trainable
+from .base import best_fit, entries, predictions, trainable
 
 MOST_ENTRIES = 10**7  # of a Jacobian, beyond which the range of an affine model is not computed
 
@@ -29,7 +29,7 @@ def attainable(network: Network, data: Regression) -> Float[Array, "n m"]:
     def f(parameters: PyTree[Array]) -> Float[Array, "n m"]:
         return predictions(eqx.combine(parameters, rest), data.X)
 
-    size = sum(leaf.size for leaf in jax.tree.leaves(parameters))
+    size = entries(parameters)
     if data.Y.size * size > MOST_ENTRIES or not _affine(f, parameters):
         return data.means
     zero = jax.tree.map(jnp.zeros_like, parameters)

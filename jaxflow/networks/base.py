@@ -33,6 +33,11 @@ def predictions(network: Network, X: Float[Array, "n D"]) -> Float[Array, "n m"]
     return out[:, None] if out.ndim == 1 else out
 
 
+def entries(tree: Any) -> int:
+    """How many numbers a tree of arrays holds."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
 class WrongNetwork(ValueError):
     """A quantity was asked of a network that does not have it; whoever asked is named later."""
 

@@ -96,14 +96,15 @@ def _levels(form: DualFormulation, state: Any) -> Float[Array, " products"]:
     """Approximate eigenvalues of `J^T S J`, increasing, as `ritz_values` from `W'`."""
     weights = form.weights_of(state)
     outputs, pull = jax.vjp(form.predict, weights)
-    start, unravel = jax.flatten_util.ravel_pytree(pull(form.pulled(weights)[0])[0])
 
     def multiplier(f: Array) -> Array:
         return form.multiplier(f, lambda z: norm(pull(z)[0]) ** 2)
 
+    z, felt = jax.linearize(multiplier, outputs)
+    start, unravel = jax.flatten_util.ravel_pytree(pull(z)[0])
+
     def times(v: Array) -> Array:
         _, moved = jax.jvp(form.predict, (weights,), (unravel(v),))
-        felt = -jax.jvp(multiplier, (outputs,), (moved,))[1]
-        return jax.flatten_util.ravel_pytree(pull(felt)[0])[0]
+        return jax.flatten_util.ravel_pytree(pull(-felt(moved))[0])[0]
 
     return ritz_values(times, start)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ...data import Regression
 from ...networks import best_fit, tangent_kernel
-from ...networks.base import predictions
+from ...networks.base import entries, predictions
 from ...networks.losses import CrossEntropyLoss, MarginLoss, SquaredLoss, least
 from .base import Formulation, like, norm, optimal_loss, split
 from .dual import DualFormulation, Square
@@ -69,7 +69,7 @@ class Residual(ResidualFormulation):
 
     def spectrum(self, network: Any) -> tuple[float, float] | None:
         weights = split(network)[0]
-        parameters = sum(leaf.size for leaf in jax.tree.leaves(weights))
+        parameters = entries(weights)
         small = self.goal.size <= DENSE and self.goal.size * parameters <= MOST_ENTRIES
         levels = np.asarray(_levels(self, weights) if small else _ritz_values(self, weights))
         return (float(levels[0]), float(levels[-1])) if np.isfinite(levels).all() else None

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from ...data import Regression
+from ...networks.base import entries
 from ..formulations import Parameters, Residual, choose
 from ..formulations.dual import DualFormulation
 from ..formulations.residual import ResidualFormulation
@@ -32,16 +33,17 @@ def choose_solver(
 
     Where values are not known yet, under `jit` and `vmap`, the solver is explicit.
     """
-    form = choose(settings.formulation, networks[0], data, settings.loss)
+    if not (settings.auto or isinstance(settings.solver, Implicit)):
+        return settings
+    form: Any = choose(settings.formulation, networks[0], data, settings.loss)
     # With fewer parameters than residuals, the parameters are the smaller system.
     stiff = dataclasses.replace(settings, solver=Implicit(), auto=False)
-    if settings.formulation == "auto" and isinstance(form, Residual) and _fewer(form, networks[0]):
+    free = settings.formulation == "auto" and isinstance(form, Residual)
+    if free and entries(form.start(networks[0]).weights) < form.goal.size:
         stiff = dataclasses.replace(stiff, formulation=Parameters.name)
-    if not settings.auto:
-        return stiff if isinstance(settings.solver, Implicit) else settings
-    settings = dataclasses.replace(settings, auto=False)
-    if form.stiff:
+    if form.stiff or not settings.auto:
         return stiff
+    settings = dataclasses.replace(settings, auto=False)
     known = not traced((networks, data, end, settings.rtol))
     if not (known and isinstance(form, ResidualFormulation | DualFormulation)):
         return settings
@@ -52,16 +54,10 @@ def choose_solver(
             return settings
         explicit += explicit_steps(*spectrum, settings, end)
         state = form.start(network)
-        size = sum(leaf.size for leaf in jax.tree.leaves(state))
         dense = not isinstance(form, ResidualFormulation) and few(form, state)
-        cost = 20 + size / 4 if dense else form.implicit_cost  # measured
+        cost = 20 + entries(state) / 4 if dense else form.implicit_cost  # measured
         implicit += cost * implicit_steps(*spectrum, settings, end)
     return settings if explicit < implicit else stiff
-
-
-def _fewer(form: Residual, network: Any) -> bool:
-    """Whether the network has fewer parameters than residuals."""
-    return sum(leaf.size for leaf in jax.tree.leaves(form.start(network).weights)) < form.goal.size
 
 
 def duration(slowest: float, settings: FlowSettings, end: Any) -> float:

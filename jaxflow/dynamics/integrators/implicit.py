@@ -52,12 +52,14 @@ class Implicit(diffrax.AbstractAdaptiveSolver):
 
     L-stable, stiffly accurate, of order 5. With J the Jacobian of the predictions of n samples in
     the parameters, and H the Hessian of the loss in the predictions, the Jacobian of the flow is
-    `-J^T H J` and a part that vanishes with the gradient of the loss. A stage is solved by
-    simplified Newton steps in the smaller of two systems:
+    `-J^T H J` and a part that vanishes with the gradient of the loss. A stage is solved in one of
+    two systems:
 
-    - n m equations, one for every sample and output, by the inverse of `I + c H J J^T` at the
-      beginning of the step; the weights follow by substitution;
-    - P equations, one for every parameter, where these are fewer, by the whole Jacobian.
+    - n m equations, one for every sample and output, by simplified Newton steps with the inverse of
+      `I + c H J J^T` at the beginning of the step; the weights follow by substitution. Where the
+      part that is left out is as stiff as the rest, steps are as short as explicit ones;
+    - P equations, one for every parameter, where these are fewer or at most 128, by Newton's method
+      with the whole Jacobian. (Flows that carry their residual always take the first.)
 
     Derivatives are those of the solution of the stages, by the same inverse.
 

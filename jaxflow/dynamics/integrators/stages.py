@@ -1,7 +1,7 @@
 """The equations of the stages of an implicit step, and how each kind of flow solves them.
 
-A stage asks for `y = known + c y'`. No matrix of the size of the state is made: what is stiff about
-a flow lives in the predictions.
+A stage asks for `y = known + c y'`. What is stiff about a flow lives in the predictions: a matrix
+of the size of the state is made only where the state is small.
 """
 
 import abc
@@ -16,6 +16,7 @@ from jax.scipy.linalg import lu_factor, lu_solve
 from jax.scipy.sparse.linalg import gmres
 from jaxtyping import Array, Float, PyTree
 
+from ...networks.base import entries
 from ..formulations import Formulation
 from ..formulations.base import norm
 from ..formulations.dual import DualFormulation
@@ -96,8 +97,7 @@ def stages(form: Formulation, y0: Any, h: Array) -> Stages:
 
 def few(form: Formulation, state: Any) -> bool:
     """Whether a state has so few numbers that its whole Jacobian is the smaller system."""
-    size = sum(leaf.size for leaf in jax.tree.leaves(state))
-    return size <= max(form.data.Y.size, SMALL)
+    return entries(state) <= max(form.data.Y.size, SMALL)
 
 
 class ResidualStages(Stages):
