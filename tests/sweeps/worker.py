@@ -44,3 +44,7 @@ def main(store, pipe, wait=0.0, cluster=()):
         time.sleep(wait)
 
     jf.run(sweep, store=store, progress=progress)
+    if cluster:
+        # What a forkserver starts leaves without the handlers of an exit, and the process that
+        # leads the others would take them down if it ended first.
+        jax.distributed.shutdown()
