@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -48,20 +48,31 @@ class Block:
         return itertools.product(*(range(s.start, s.stop) for s in self.region[:-1]))
 
 
-def extents(shape: tuple[int, ...], size: int) -> tuple[int, ...]:
-    """The shape of blocks of at most `size` trajectories, filled from the last axis, the seeds."""
+def extents(
+    shape: tuple[int, ...], size: int, programs: Mapping[tuple[int, ...], int]
+) -> tuple[int, ...]:
+    """The shape of blocks of at most `size` trajectories, filled from the last axis, the seeds.
+
+    A block has one program, which takes seconds to compile: what it gave is kept before the next
+    is begun. `programs` has a number for each point of the grid.
+    """
+    grid = np.empty(shape[:-1], int)
+    for point, number in programs.items():
+        grid[point] = number
     out, room = [1] * len(shape), size
     for axis in reversed(range(len(shape))):
+        if axis < grid.ndim and np.diff(grid, axis=axis).any():
+            continue
         out[axis] = min(shape[axis], max(room, 1))
         room //= out[axis]
     return tuple(out)
 
 
-def blocks(shape: tuple[int, ...], size: int) -> list[Block]:
-    """The blocks that tile the grid."""
+def blocks(shape: tuple[int, ...], extents: tuple[int, ...]) -> list[Block]:
+    """The blocks of this shape that tile the grid."""
     spans = [
         [slice(start, min(start + step, total)) for start in range(0, total, step)]
-        for total, step in zip(shape, extents(shape, size), strict=True)
+        for total, step in zip(shape, extents, strict=True)
     ]
     return [Block(i, region) for i, region in enumerate(itertools.product(*spans))]
 

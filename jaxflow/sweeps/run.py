@@ -162,9 +162,9 @@ class Engine:
         self.chunk = sweep.chunk or slots_that_suit(state)
         fitting = 2 ** int(np.log2(max(BLOCK_BYTES // size, 1)))
         block = sweep.block or max(min(BLOCK, fitting), self.chunk)
-        self.extents = extents(sweep.shape, block)
+        self.extents = extents(sweep.shape, block, self.programs)
         self.block = int(np.prod(self.extents))
-        self.blocks = blocks(sweep.shape, block)
+        self.blocks = blocks(sweep.shape, self.extents)
         # No more slots than a small sweep can fill. All blocks have one length, and sweeps share
         # few lengths, because each length is a compiled program.
         room = sweep.block or self.block

@@ -1,6 +1,7 @@
 """The store: whatever happens to a sweep, what it has computed is there, and is right."""
 
 import errno
+import itertools
 import multiprocessing.forkserver
 import os
 import random
@@ -64,19 +65,25 @@ def files(store):
 # Blocks
 
 
-def test_blocks_tile_the_grid():
+def test_blocks_tile_the_grid_and_have_one_program_each():
     for shape in [(1,), (7,), (3, 5), (2, 3, 4), (4, 1, 9)]:
-        for size in (1, 2, 3, 5, 8, 100):
+        for size, axis in itertools.product((1, 2, 3, 5, 8, 100), range(-1, len(shape) - 1)):
+            # One program, or one for each place along an axis.
+            programs = {point: point[axis] if axis >= 0 else 0 for point in np.ndindex(shape[:-1])}
             covered = np.zeros(shape, int)
-            steps = extents(shape, size)
+            steps = extents(shape, size, programs)
             assert np.prod(steps) <= size
-            for i, block in enumerate(blocks(shape, size)):
+            for i, block in enumerate(blocks(shape, steps)):
                 assert block.number == i
                 assert block.size == covered[block.region].size <= size
                 assert all(s.start % step == 0 for s, step in zip(block.region, steps, strict=True))
                 assert len(list(block.points())) * block.shape[-1] == block.size
+                assert len({programs[point] for point in block.points()}) == 1
                 covered[block.region] += 1
             assert np.all(covered == 1)
+            # As large as may be: no axis could have twice the extent.
+            if axis < 0 and np.prod(shape) <= size:
+                assert steps == shape
 
 
 # What users see
