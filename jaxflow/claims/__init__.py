@@ -20,6 +20,7 @@ from .experiments import (
     shared_runs as shared_runs,
 )
 from .registry import catalogue as catalogue, find as find
+from .resolution import Moves as Moves, Resolution as Resolution
 from .rules import (
     for_all as for_all,
     upper_limit as upper_limit,

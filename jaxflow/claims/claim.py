@@ -11,6 +11,7 @@ from ..machine.progress import Progress
 from ..sweeps import Sweep
 from .evidence import Evidence
 from .experiments import finished, once
+from .resolution import Moves
 
 PRESETS = ("quick", "paper", "large")
 Settings = Callable[[Preset], Any]
@@ -56,10 +57,14 @@ class Claim:
     - `hypotheses`: those that the proof uses.
     - `expected`: True; False for what is printed and wrong; None for what cannot be decided.
     - `arguments`: the numbers and names in the statement.
-    - `mutant_changes`: arguments that make the statement false, though as little as the evidence
-      can tell; the same check must refute it. `control_changes`: arguments of a true statement
-      that tells something that the claim does not. None: there is none.
-    - `tight`: settings at which the statement is attained; mutant and control are judged there.
+    - `moves`: the number among the arguments that is moved until the evidence refutes the
+      statement: that is how fine the check is, and the mutant is the statement at twice the
+      distance.
+    - `tight`, `attained`: settings, and arguments, with which the statement is attained, or nearly:
+      there the check is finest.
+    - `mutant_changes`: arguments that make the statement false where no number moves; the same
+      check must refute it. `control_changes`: arguments of a true statement that tells something
+      that the claim does not. None: there is none.
     - `group`: claims of one group share experiments, and `verify_all` keeps them in one process.
     """
 
@@ -73,10 +78,20 @@ class Claim:
     hypotheses: str = "none"
     expected: bool | None = True
     arguments: Arguments = dataclasses.field(default_factory=dict)
+    moves: Moves | None = None
+    tight: Settings | None = None
+    attained: Arguments | None = None
     mutant_changes: Arguments | None = None
     control_changes: Arguments | None = None
-    tight: Settings | None = None
     group: str | None = None
+
+    def __post_init__(self):
+        if self.moves is not None and self.moves.argument not in self.arguments:
+            known = ", ".join(self.arguments) or "none at all"
+            raise ValueError(
+                f"{self.id} is to move {self.moves.argument!r}, and has no argument of that name "
+                f"with a value: its arguments are {known}."
+            )
 
     @property
     def statement(self) -> str:
@@ -88,7 +103,7 @@ class Claim:
         return self.settings(preset)
 
     def evaluate(self, setting: Any, progress: Progress | bool = False) -> Evidence:
-        """Run the experiment, once for claim, mutant and control, and judge what it gave."""
+        """Run the experiment, once for a claim and its variants, and judge what it gave."""
         if self.run is not None:
             found = once(self.run)(setting, **_named(self.run, self.arguments))
         else:
@@ -101,26 +116,27 @@ class Claim:
         """Whether the claim holds, and the reason in one sentence."""
         return evidence.decide()
 
+    def with_arguments(self, changes: Arguments, *, tight: bool = False) -> "Claim":
+        """The same claim with other arguments; `tight`, where the statement is attained."""
+        settings = self.settings if not tight or self.tight is None else self.tight
+        there = {} if not tight or self.attained is None else self.attained
+        return dataclasses.replace(
+            self, arguments={**self.arguments, **there, **changes}, settings=settings
+        )
+
     @property
     def mutant(self) -> "Claim | None":
-        """The false variant; None if there is none."""
-        return self._variant(self.mutant_changes)
+        """The false variant, if it is given and not found by moving a number."""
+        if self.mutant_changes is None:
+            return None
+        return self.with_arguments(self.mutant_changes, tight=True)
 
     @property
     def control(self) -> "Claim | None":
-        """The true variant; None if there is none."""
-        return self._variant(self.control_changes)
-
-    def _variant(self, changes: Arguments | None) -> "Claim | None":
-        if changes is None:
+        """The true variant: what is given, or the claim where it is attained; None without."""
+        if self.control_changes is None and self.tight is None and self.attained is None:
             return None
-        return dataclasses.replace(
-            self,
-            arguments={**self.arguments, **changes},
-            settings=self.settings if self.tight is None else self.tight,
-            mutant_changes=None,
-            control_changes=None,
-        )
+        return self.with_arguments(self.control_changes or {}, tight=True)
 
 
 class Paper:
@@ -143,6 +159,7 @@ class Paper:
         settings: Settings,
         name: str | None = None,
         each: Sequence[Arguments] = ({},),
+        moves: Moves | str | None = None,
         mutant: Arguments | Callable[..., Arguments] | None = None,
         control: Arguments | Callable[..., Arguments] | None = None,
         source: str = "",
@@ -152,11 +169,11 @@ class Paper:
     ) -> Callable[[Callable[..., Evidence]], Callable[..., Evidence]]:
         """Decorate a function `judge(found, **arguments) -> Evidence`: it becomes a claim.
 
-        **Arguments:** the `statement`, `settings` and further fields of `Claim`; `mutant` and
-        `control` are the changed arguments, and `source` is the place in the paper. `name` is the
-        function's unless said, and with `each`, a list of arguments, there is a claim for each of
-        them. Name, source and hypotheses may then be templates like the statement, and mutant and
-        control functions of the arguments.
+        **Arguments:** the `statement`, `settings` and further fields of `Claim`; `moves` may be
+        the name of an argument, `mutant` and `control` are the changed arguments, and `source` is
+        the place in the paper. `name` is the function's unless said, and with `each`, a list of
+        arguments, there is a claim for each of them. Name, source and hypotheses may then be
+        templates like the statement, and mutant and control functions of the arguments.
         """
 
         def decorate(judge: Callable[..., Evidence]) -> Callable[..., Evidence]:
@@ -178,6 +195,7 @@ class Paper:
                     provenance=provenance or self.provenance,
                     hypotheses=_filled(hypotheses, known),
                     arguments=known,
+                    moves=Moves(moves) if isinstance(moves, str) else moves,
                     mutant_changes=mutant(**known) if callable(mutant) else mutant,
                     control_changes=control(**known) if callable(control) else control,
                     **fields,

@@ -9,6 +9,7 @@ import xarray as xr
 
 from ..dynamics.status import failed
 from ..sweeps.power_law import exponent
+from .resolution import Moves
 from .rules import for_all, within
 
 Numbers = dict[str, Any]  # by name
@@ -31,6 +32,9 @@ class Evidence:
     - `interval`, `margin`: of a measured number, and where it is to lie.
     - `trials`: what a trial is, in the plural.
     - `rule`: turns this evidence into True, False or None and the reason in one sentence.
+    - `moves`, `value`, `moved`: a number of what is judged, its value, and the same evidence judged
+      with another value, `moved(value) -> Evidence`: how fine the check is, if the statement of
+      the claim has no number that says it (`Claim.moves`).
     """
 
     slack: Any = ()
@@ -45,6 +49,9 @@ class Evidence:
     margin: tuple[float, float] | None = None
     trials: str = "trajectories"
     rule: Rule = for_all
+    moves: Moves | None = None
+    value: float = 0.0
+    moved: Callable[[float], "Evidence"] | None = None
 
     def __post_init__(self):
         slack, dataset = np.asarray(self.slack, float).ravel(), self.dataset
@@ -78,9 +85,15 @@ def at_least(
     """
     ratio = np.asarray(ratio, float)
     found = {f"{name}_min": float(ratio.min()), f"{name}_median": float(np.median(ratio))}
-    predicted = {name: f">= {factor:g}"}
-    slack = ratio / factor - 1
-    return Evidence(slack, measured={**found, **(measured or {})}, predicted=predicted, **more)
+    return Evidence(
+        ratio / factor - 1,
+        measured={**found, **(measured or {})},
+        predicted={name: f">= {factor:g}"},
+        moves=Moves(name, "bound on " + name.replace("_", " ")),
+        value=factor,
+        moved=lambda value: at_least(name, ratio, value, **more),
+        **more,
+    )
 
 
 def at_most(
@@ -91,9 +104,14 @@ def at_most(
     The tolerance has to cover the errors of computation. Other arguments as in `at_least`.
     """
     size = np.asarray(size, float)
-    found, predicted = {f"{name}_max": float(size.max())}, {name: f"0 (to {tolerance:g})"}
-    slack = 1 - size / tolerance
-    return Evidence(slack, measured={**found, **(measured or {})}, predicted=predicted, **more)
+    return Evidence(
+        1 - size / tolerance,
+        measured={f"{name}_max": float(size.max()), **(measured or {})},
+        predicted={name: f"0 (to {tolerance:g})"},
+        moves=Moves(name, name.replace("_", " "), by="difference"),
+        moved=lambda value: at_most(name, size + value, tolerance, **more),
+        **more,
+    )
 
 
 def near(
@@ -113,6 +131,9 @@ def near(
         rule=within,
         measured={name: value, **(measured or {})},
         predicted={name: predicted},
+        moves=Moves(name, name.replace("_", " "), by="difference"),
+        value=predicted,
+        moved=lambda moved: near(name, value, interval, moved, tolerance, **more),
         **more,
     )
 

@@ -4,11 +4,16 @@ import dataclasses
 from typing import Any
 
 from ..machine.files import plain
+from .resolution import Resolution
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """The outcome of a claim: `holds` is True, False, or None where the evidence cannot tell."""
+    """The outcome of a claim: `holds` is True, False, or None where the evidence cannot tell.
+
+    `resolution` says how wrong the statement would have to be before this evidence told it, and
+    `room` how much there is to spare without the instance that attains the statement.
+    """
 
     id: str
     source: str
@@ -26,6 +31,8 @@ class Verdict:
     vacuous: int
     failed: int
     seconds: float
+    resolution: Resolution | None = None
+    room: Resolution | None = None
     mutant: dict[str, Any] | None = None
     control: dict[str, Any] | None = None
     hypotheses: str = ""
@@ -48,4 +55,10 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """The verdict in plain values; a number that is not finite becomes null."""
-        return plain(dataclasses.asdict(self))
+        found = dataclasses.asdict(self)
+        for name in ("resolution", "room"):
+            fine = getattr(self, name)
+            if fine is not None:
+                more = {"change": fine.change, "words": fine.words(self.holds is True)}
+                found[name] = {**found[name], **more}
+        return plain(found)

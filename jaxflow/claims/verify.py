@@ -1,6 +1,7 @@
 """Judge a claim, together with its mutant and its control."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from .claim import PRESETS, Claim
 from .evidence import Evidence
 from .experiments import shared_runs
 from .registry import find
+from .resolution import FINE, Resolution, beyond, edge
 from .verdict import Verdict
 
 _OF_CLAIM = ("id", "source", "provenance", "statement", "expected", "hypotheses")
@@ -54,6 +56,7 @@ def judge(claim: Claim, evidence: Evidence, preset: str) -> Verdict:
     return Verdict(
         **said,
         **found,
+        **_near_misses(claim, evidence, preset),
         preset=preset,
         holds=holds,
         reason=reason,
@@ -63,10 +66,56 @@ def judge(claim: Claim, evidence: Evidence, preset: str) -> Verdict:
         vacuous=int((evidence.applies & evidence.vacuous).sum()),
         failed=int(evidence.failed.sum()),
         seconds=0.0,
-        mutant=_variant(claim.mutant, preset),
-        control=_variant(claim.control, preset),
         slacks=_thinned(slack),
     )
+
+
+def _near_misses(claim: Claim, evidence: Evidence, preset: str) -> dict[str, Any]:
+    """How fine the check is, and the statements beside the claim's that it tells apart from it."""
+    holds, _ = evidence.decide()
+    own = resolution(claim, evidence, preset)
+    out = {"resolution": own, "room": None, "mutant": None, "control": None}
+    base, there = claim, own
+    if claim.control is not None:
+        attained = claim.control
+        judged = attained.evaluate(attained.setting(preset))
+        out["control"] = _outcome(attained, judged, same=claim)
+        if attained.moves is not None and judged.decide()[0]:
+            finer = resolution(attained, judged, preset)
+            if finer is not None and (own is None or not holds or finer.distance < own.distance):
+                base, there = attained, dataclasses.replace(finer, attained=True)
+                if holds and attained.statement == claim.statement:
+                    out |= {"resolution": there, "room": own}
+    if claim.mutant is not None:
+        out["mutant"] = _outcome(claim.mutant, claim.mutant.evaluate(claim.mutant.setting(preset)))
+    elif base.moves is not None and there is not None:
+        value = beyond(base.moves, there.value, there.edge)
+        moved = base.with_arguments({base.moves.argument: value})
+        told = _outcome(moved, moved.evaluate(moved.setting(preset)))
+        # Beside what is refuted, the near miss is a statement that is not.
+        out["control" if base is claim and holds is False else "mutant"] = told
+    return out
+
+
+def resolution(claim: Claim, evidence: Evidence, preset: str) -> Resolution | None:
+    """How far the number that the claim moves, or else the evidence itself, moves it."""
+    holds, _ = evidence.decide()
+    moves = claim.moves or evidence.moves
+    if holds is None or moves is None:
+        return None
+    value = claim.arguments[moves.argument] if claim.moves is not None else evidence.value
+
+    def changed(value: float) -> bool:
+        if claim.moves is not None:
+            moved = claim.with_arguments({moves.argument: value})
+            judged = moved.evaluate(moved.setting(preset))
+        else:
+            assert evidence.moved is not None
+            judged = evidence.moved(value)
+        return (judged.decide()[0] is False) is holds
+
+    found = edge(moves, value, changed, FINE[preset])
+    return None if found is None else Resolution(moves.noun, value, found, moves.by)
 
 
 def _thinned(slack: np.ndarray) -> tuple[float, ...]:
@@ -77,8 +126,10 @@ def _thinned(slack: np.ndarray) -> tuple[float, ...]:
     return tuple(float(x) for x in ordered[places])
 
 
-def _variant(claim: Claim | None, preset: str) -> dict[str, object] | None:
-    if claim is None:
-        return None
-    holds, reason = claim.evaluate(claim.setting(preset)).decide()
-    return {"statement": claim.statement, "holds": holds, "reason": reason}
+def _outcome(claim: Claim, evidence: Evidence, same: Claim | None = None) -> dict[str, object]:
+    """The outcome of a variant; `same` is the claim, whose statement it may share."""
+    holds, reason = evidence.decide()
+    said = claim.statement
+    if same is not None and said == same.statement:
+        said += ", on an instance that attains it"
+    return {"statement": said, "holds": holds, "reason": reason}

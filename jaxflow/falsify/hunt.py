@@ -6,13 +6,14 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import mpmath
 import numpy as np
 import optax
 from jaxtyping import Array, PRNGKeyArray
@@ -27,7 +28,7 @@ from ..machine.keys import Key, as_key
 from .charts import Chart, Free, Size
 from .exact_flow import exact_flow
 from .inequality import Inequality
-from .multiprecision import exactly, rounded
+from .multiprecision import exactly
 
 RESTARTS, CLIMBERS, CLIMB = 8192, 16, 50  # per round: random networks, ascents, steps of each
 FLOWS, FLOW_CLIMB, TIMES = 128, 6, 64  # for trajectories: networks, steps, times along each
@@ -183,7 +184,8 @@ def falsify(
             c = jax.tree.map(lambda x, i=i: np.asarray(x[i]), found.coordinates)
             exact = None
             if slack < -noise:
-                exact = second_opinion(inequality, chart, size, c, t)
+                there = functools.partial(exact_sides, inequality, chart, size, c, t=t)
+                exact = second_opinion(inequality, there)
                 unconfirmed += exact is None
             confirmed = exact is not None
             # A suspected violation that is not confirmed counts as equality.
@@ -230,27 +232,45 @@ def _sides(
     return inequality.factor * float(smaller), float(larger)
 
 
-def second_opinion(
-    inequality: Inequality, chart: Chart, size: Size, coordinates: Any, t: float = 0.0
-) -> float | None:
+Sides = tuple[Any, Any] | None  # smaller, without the factor, and larger; None: they do not count
+
+
+def exact_sides(
+    inequality: Inequality, chart: Chart, size: Size, coordinates: Any, digits: int, t: float = 0.0
+) -> Sides:
+    """Both sides in multiprecision, the smaller one without the factor.
+
+    None if the hypotheses are not met, or the flow takes too many steps.
+    """
+    network, data = exactly(lambda c: chart(c, size), coordinates, digits=digits)
+    if not bool(exactly(inequality.meets, network, data, digits=digits)):
+        return None
+    where: tuple[Any, ...] = network, data
+    if inequality.t1 is not None:
+        later = exact_flow(network, data, t, digits=digits)
+        if later is None:
+            return None
+        where = network, later, t, data
+    smaller = exactly(inequality.smaller, *where, digits=digits)
+    return smaller, exactly(inequality.larger, *where, digits=digits)
+
+
+def second_opinion(inequality: Inequality, sides: Callable[[int], Sides]) -> float | None:
     """The slack of a suspected violation in multiprecision; None if there is no violation.
 
-    It is computed twice, with 50 and 80 digits (trajectories: 30 and 45). Where an inequality is
-    attained, or badly conditioned, rounding may make the slack negative, but not twice by the same
-    amount.
+    `sides(digits)` is `exact_sides` of the network. It is computed twice, with 50 and 80 digits
+    (trajectories: 30 and 45). Where an inequality is attained, or badly conditioned, rounding may
+    make the slack negative, but not twice by the same amount.
     """
     found = []
     for digits in (50, 80) if inequality.t1 is None else (30, 45):
-        network, data = exactly(lambda c: chart(c, size), coordinates, digits=digits)
-        if not bool(exactly(inequality.meets, network, data, digits=digits)):
+        both = sides(digits)
+        if both is None:
             return None
-        where: tuple[Any, ...] = network, data
-        if inequality.t1 is not None:
-            later = exact_flow(network, data, t, digits=digits)
-            if later is None:
-                return None
-            where = network, later, t, data
-        value = float(rounded(exactly(inequality.slack, *where, digits=digits)))
+        with mpmath.workdps(digits):
+            smaller, larger = (mpmath.mpf(np.asarray(side, object).item()) for side in both)
+            smaller, size = inequality.factor * smaller, abs(inequality.factor * smaller)
+            value = float((larger - smaller) / ((size + abs(larger)) or 1))
         if not value < -LEAST:
             return None
         found.append(value)

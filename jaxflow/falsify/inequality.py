@@ -53,7 +53,7 @@ class Inequality:
 
     def times(self, factor: float) -> "Inequality":
         """The inequality with its smaller side multiplied by a factor."""
-        statement = f"{factor:g} * ({self.statement.replace(' <=', ') <=', 1)}"
+        statement = f"{factor:.12g} * ({self.statement.replace(' <=', ') <=', 1)}"
         return dataclasses.replace(self, statement=statement, factor=self.factor * factor)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..claims import Evidence, Paper, at_least, at_most
+from ..claims import Evidence, Moves, Paper, at_least, at_most
 from .settings.edge_of_stability import (
     GROUP,
     MIDPOINTS,
@@ -25,11 +25,11 @@ paper = Paper(
 
 
 @paper.claim(
-    "the median of S over the late half of descent is {height:g} / eta",
+    "the median of S over the late half of descent is {height:.12g} / eta",
     source="section 3",
     hypotheses=f"{MIDPOINTS}; to 1e-3 relative; where the central flow stays at the edge",
     settings=SETTLED,
-    mutant={"height": 2.01},
+    moves=Moves("height", "height"),
 )
 def edge(setting: Setting, height: float = 2.0) -> Evidence:
     """The late sharpness against 2 / eta; where the central flow leaves the edge, sharpening has
@@ -51,7 +51,7 @@ def edge(setting: Setting, height: float = 2.0) -> Evidence:
     source="section 3.1",
     hypotheses=PROBLEM,
     settings=RISING,
-    mutant={"factor": 100.0},
+    moves=Moves("factor", "sharpness"),
 )
 def sharpening(setting: Setting, factor: float = 1.0) -> Evidence:
     """How far the sharpness rises along the gradient flow, which nothing holds back."""

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ..claims import Evidence, Paper, at_most, once, presets
+from ..claims import Evidence, Moves, Paper, at_most, once, presets
 from ..data import Regression
 from ..theory import oscillation
 from .settings.edge_of_stability import (
@@ -88,7 +88,7 @@ def _average(quantity: str, share: float) -> str:
         paper=RISING("paper"),
         large=RISING("large"),
     ),
-    mutant={"share": 0.0},
+    moves=Moves("share", "contribution of the oscillation"),
 )
 def average(setting: Setting, quantity: str, share: float = 1.0) -> Evidence:
     """Averages along descent over the last half, against those predicted at the central flow.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ..claims import Evidence, Paper, at_most, once, power, presets
+from ..claims import Evidence, Moves, Paper, at_most, once, power, presets
 from ..data import Regression
 from ..dynamics import ConstrainedTrajectory, PredictedDynamics, gradient_descent
 from ..theory import reduced_energy, reduced_step, self_stabilization, spike_height
@@ -159,7 +159,7 @@ def orbits(count: int) -> dict[str, np.ndarray]:
     hypotheses="from y = 0 over one spike and the next",
     settings=presets(quick=5, paper=7, large=9),
     run=orbits,
-    mutant={"order": 2.0},
+    moves=Moves("order", "order", by="difference"),
 )
 def reduced(found: dict[str, np.ndarray], quantity: str, order: float = 1.0) -> Evidence:
     """The order in eta at which the map tends to its limit."""

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from .. import data as problems
-from ..claims import Evidence, Paper, power, presets
+from ..claims import Evidence, Moves, Paper, power, presets
 from ..dynamics import Solution, gradient_descent, gradient_flow
 from ..measures import ImbalanceDrift
 from ..networks import TwoLayerLinear
@@ -77,7 +77,7 @@ def changes(seeds: int) -> dict[str, np.ndarray]:
     hypotheses="two-layer linear networks; step size eta below the edge of stability",
     settings=presets(quick=8, paper=32, large=128),
     run=changes,
-    mutant={"predicted": 2.0},
+    moves=Moves("predicted", "order", by="difference"),
 )
 def order(found: dict[str, np.ndarray], quantity: str, predicted: float = 1.0) -> Evidence:
     """The exponent of a change in the step size."""

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from .. import data as problems, measures
-from ..claims import Evidence, Paper, at_least, power, presets
+from ..claims import Evidence, Moves, Paper, at_least, power, presets
 from ..dynamics import until
 from ..networks.init import Gaussian
 from ..sweeps import Sweep
@@ -40,7 +40,7 @@ def decays(setting: tuple[int, ...]) -> np.ndarray:
         quick=(4, 6, 2, 256, 8), paper=(10, 20, 5, 1024, 8), large=(20, 40, 10, 2048, 32)
     ),
     run=decays,
-    mutant={"factor": 12.0},
+    moves=Moves("factor", "number of steps"),
 )
 def linear(ratios: np.ndarray, factor: float = 1.0) -> Evidence:
     """The decay along descent over the decay that is promised."""
@@ -75,7 +75,7 @@ def moving(samples: int, features: int, seeds: int) -> Sweep:
     provenance="derived",
     hypotheses="two layers of width h, entries N(0, h^(-1/2))",
     settings=presets(moving, quick=(4, 8, 128), paper=(10, 20, 64), large=(20, 40, 256)),
-    mutant={"predicted": -0.5},
+    moves=Moves("predicted", "exponent", by="difference"),
 )
 def kernel(dataset: xr.Dataset, predicted: float = -1.0) -> Evidence:
     """How far the kernel moves until everything is learned, by width.

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.optimize import linprog
 
-from ..claims import Evidence, Paper, at_most, near, once, presets
+from ..claims import Evidence, Moves, Paper, at_most, near, once, presets
 from ..data import Regression, orthonormal
 from ..dynamics import gradient_flow, until
 from ..theory.bias.matrix_sensing import entropic_limit
@@ -65,13 +65,14 @@ def limits(setting: tuple[int, int]) -> dict[float, np.ndarray]:
 
 
 @paper.claim(
-    "X(inf) minimizes sum x (log(x / alpha^{exponent:g}) - 1) over the eigenvalues x of solutions",
+    "X(inf) minimizes sum x (log(x / alpha^{exponent:.12g}) - 1) over the eigenvalues x of "
+    "solutions",
     name="commuting",
     source="theorem 1 and its proof",
     hypotheses=COMMUTING,
     settings=presets(quick=(5, 3), paper=(20, 8), large=(50, 20)),
     run=limits,
-    mutant={"exponent": 2.002},
+    moves=Moves("exponent", "exponent", by="difference"),
 )
 def entropic(
     found: dict[float, np.ndarray], setting: tuple[int, int], exponent: float = 2.0
@@ -96,7 +97,7 @@ def least_trace(a: np.ndarray, y: np.ndarray) -> float:
     source="theorem 1",
     hypotheses=COMMUTING,
     settings=presets(quick=(5, 3, 10), paper=(20, 8, 50), large=(50, 20, 200)),
-    mutant={"log_alpha": -1.0},
+    moves=Moves("log_alpha", "logarithm of alpha"),
 )
 def nuclear_norm(setting: tuple[int, int, int], log_alpha: float = -500.0) -> Evidence:
     """The nuclear norm of the limit over the least one, on random problems."""

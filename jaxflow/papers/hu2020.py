@@ -11,7 +11,7 @@ import jax.random as jr
 import numpy as np
 
 from .. import data as problems
-from ..claims import Evidence, Paper, at_least, near, once, presets
+from ..claims import Evidence, Moves, Paper, at_least, near, once, presets
 from ..data import Regression
 from ..networks import DeepLinear
 from ..networks.init import DeepOrthogonal
@@ -94,7 +94,7 @@ def decays(setting: tuple[tuple[int, int, int], int, tuple[int, ...]]) -> np.nda
         large=(PRINTED, 16_384, (3, 16, 64, 256, 700)),
     ),
     run=decays,
-    mutant={"factor": 12.0},
+    moves=Moves("factor", "number of steps"),
 )
 def linear(ratios: np.ndarray, factor: float = 1.0) -> Evidence:
     """The decay along descent over the decay that is promised."""
@@ -146,7 +146,7 @@ def trained(grid: Grid, kind: str) -> np.ndarray:
     hypotheses="eta = m / (2 L ||X||^2), a fixed number of steps",
     settings=GRIDS,
     run=trained,
-    mutant=lambda kind, predicted: {"predicted": 1.5 if kind == "orthogonal" else 0.0},
+    moves=Moves("predicted", "exponent", by="difference"),
 )
 def needed(values: np.ndarray, setting: Grid, kind: str, predicted: float) -> Evidence:
     """The exponent in the depth of the least width that trains, and twice its standard error."""

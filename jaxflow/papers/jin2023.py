@@ -13,7 +13,7 @@ import xarray as xr
 from jaxtyping import Array
 from scipy.optimize import brentq
 
-from ..claims import Evidence, Paper, at_least, at_most, finished, once, power, presets
+from ..claims import Evidence, Moves, Paper, at_least, at_most, finished, once, power, presets
 from ..data import Regression
 from ..dynamics import gradient_descent, until
 from ..dynamics.measure import Measure
@@ -28,6 +28,7 @@ from .settings.wide_networks import cloud, drawn, ends, line, points, rms, squar
 
 paper = Paper("jin2023", "Jin and Montufar (JMLR 2023)", provenance="second-hand")
 TOLERANCE = 0.08  # of exponents
+EXPONENT = Moves("predicted", "exponent", by="difference")
 LAWS = {
     "sign": Shallow(weights=Sphere(), biases=Uniform(2.0), output_only=True),
     "uniform": Shallow(weights=Uniform(1.0), biases=Uniform(2.0), output_only=True),
@@ -103,7 +104,7 @@ def in_width(found: xr.Dataset, values: Any, predicted: float, tolerance: float)
     hypotheses="f_h is a trained network of h units, and g* the spline of theorem 1; standard "
     "parametrization; f = 0 at the start",
     settings=TRAINING,
-    mutant={"predicted": -1.0},
+    moves=EXPONENT,
 )
 def flow(training: Training, predicted: float = -0.5) -> Evidence:
     """The exponent of the distance to the spline."""
@@ -126,7 +127,7 @@ def flow(training: Training, predicted: float = -0.5) -> Evidence:
     "weights V; {parametrization} parametrization; f = 0 at the start",
     settings=TRAINING,
     run=trained,
-    mutant=lambda predicted, **_: {"predicted": predicted - 0.5},
+    moves=EXPONENT,
 )
 def movement(
     found: xr.Dataset, setting: Training, what: str, parametrization: str, predicted: float
@@ -204,7 +205,7 @@ def from_kernel(wide: Wide, activation: str) -> np.ndarray:
     hypotheses=f"{OUTPUT}; {{activation}} units",
     settings=WIDE,
     run=from_kernel,
-    mutant={"predicted": -1.0},
+    moves=EXPONENT,
 )
 def to_kernel(gap: np.ndarray, setting: Wide, activation: str, predicted: float = -0.5) -> Evidence:
     """Distances to the interpolant of the infinite-width kernel."""
@@ -226,7 +227,7 @@ def from_polyharmonic(wide: Wide, features: int) -> np.ndarray:
     hypotheses=f"{OUTPUT}; uniform directions, and biases that reach all samples",
     settings=WIDE,
     run=from_polyharmonic,
-    mutant={"predicted": -1.0},
+    moves=EXPONENT,
 )
 def to_polyharmonic(
     gap: np.ndarray, setting: Wide, features: int, predicted: float = -0.5
@@ -268,7 +269,7 @@ def filters(seeds: int) -> np.ndarray:
     hypotheses="K is the tangent kernel; the output layer is trained; f = 0 at the start",
     settings=presets(quick=4, paper=16, large=64),
     run=filters,
-    mutant={"factor": 1 / 1.05},
+    moves="factor",
 )
 def trajectory(ratios: np.ndarray, factor: float = 1.0) -> Evidence:
     """The flow's filter against that of ridge regression, at the same times."""

@@ -9,7 +9,7 @@ import jax.random as jr
 import numpy as np
 from scipy import stats
 
-from ..claims import Evidence, Paper, at_most, near, once, power, presets
+from ..claims import Evidence, Moves, Paper, at_most, near, once, power, presets
 from ..data import Regression
 from ..dynamics import Result, gradient_flow, until
 from ..networks import ShallowNetwork
@@ -41,7 +41,7 @@ def units(width: int) -> list[tuple[np.ndarray, np.ndarray]]:
     "deviations s_w, s_b and s_v",
     settings=presets(quick=100_000, paper=1_000_000, large=4_000_000),
     run=units,
-    mutant={"scale": 1.1},
+    moves=Moves("scale", "scale"),
 )
 def density(networks: list[tuple[np.ndarray, np.ndarray]], scale: float = 1.0) -> Evidence:
     """Chi-squared of the probability integral transforms of breakpoints and slope jumps."""
@@ -165,7 +165,7 @@ DRAWS = presets(quick=1000, paper=4000, large=16000)  # networks per width
     hypotheses="unit i bends by mu_i; He's initialization of one input and one output",
     settings=DRAWS,
     run=rough,
-    mutant={"predicted": 2.0},
+    moves="predicted",
 )
 def roughness_he(found: dict[str, np.ndarray], predicted: float = 4.0) -> Evidence:
     """The mean over all widths; its standard error is that of a mean of the widths' means."""
@@ -181,7 +181,7 @@ def roughness_he(found: dict[str, np.ndarray], predicted: float = 4.0) -> Eviden
     hypotheses="unit i of h bends by mu_i; Glorot's initialization of one input and one output",
     settings=DRAWS,
     run=rough,
-    mutant={"predicted": 0.0},
+    moves=Moves("predicted", "exponent", by="difference"),
 )
 def roughness_glorot(found: dict[str, np.ndarray], predicted: float = -1.0) -> Evidence:
     """The exponent of the mean in the width h."""

@@ -7,7 +7,7 @@ import jax.random as jr
 import xarray as xr
 
 from .. import data as problems, measures
-from ..claims import Evidence, Paper, at_least, presets
+from ..claims import Evidence, Moves, Paper, at_least, presets
 from ..dynamics import until
 from ..networks.init import LambdaBalanced
 from ..sweeps import Sweep
@@ -45,7 +45,7 @@ def square(size: int, seeds: int) -> Sweep:
     "lim -(d/dt) log(L - L*) >= {factor:times}2 sqrt(lam^2 + 4 sigma_min(W^T Y)^2) as t -> inf",
     hypotheses="whitened inputs, h = r = m, U1^T U1 - V^T V = lam I",
     settings=presets(square, quick=(3, 16), paper=(5, 64), large=(20, 256)),
-    mutant={"factor": 1.05},
+    moves=Moves("factor", "rate"),
 )
 def rate(dataset: xr.Dataset, factor: float = 1.0) -> Evidence:
     """The rate at the end of every trajectory, against the prediction."""

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.optimize import linprog
 
-from ..claims import Evidence, Paper, at_most, near, presets
+from ..claims import Evidence, Moves, Paper, at_most, near, presets
 from ..data import Regression
 from ..networks import MirrorMap
 from ..theory import least_l1, least_potential
@@ -28,12 +28,12 @@ def on_the_line(depth: float) -> np.ndarray:
 @paper.claim(
     lambda shift: (
         "of the l1 minimizers, alpha -> 0 selects the least sum g_L(|b|), g_2 = x log(x / e), "
-        f"g_L = -(L/2) x^(2/L){f', with L + {shift:g} for L' if shift else ''}"
+        f"g_L = -(L/2) x^(2/L){f', with L + {shift:.12g} for L' if shift else ''}"
     ),
     source="and their code; closed forms on their data sets",
     hypotheses="u(0) = v(0) = alpha -> 0",
     settings=presets(quick=DEPTHS, paper=DEPTHS, large=DEPTHS),
-    mutant={"shift": 1.0},
+    moves=Moves("shift", "depth", by="difference"),
 )
 def limit(depths: tuple[float, ...], shift: float = 0.0) -> Evidence:
     """The limits from small alpha, against the selected minimizers (of another depth: `shift`)."""
@@ -104,7 +104,7 @@ def slopes(problems: int, depth: float) -> np.ndarray:
     "delta = 1 - min max |x_j^T eta|",
     settings=presets(quick=8, paper=32, large=128),
     run=slopes,
-    mutant={"times": 1.2},
+    moves=Moves("times", "exponent"),
 )
 def exponent(ratios: np.ndarray, depth: float, times: float = 1.0) -> Evidence:
     """The mean of the slopes over those predicted, and three standard errors."""

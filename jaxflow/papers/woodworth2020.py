@@ -11,7 +11,7 @@ import xarray as xr
 from jaxtyping import Array
 
 from .. import data as problems
-from ..claims import Evidence, Paper, at_least, at_most, finished, once, power, presets
+from ..claims import Evidence, Moves, Paper, at_least, at_most, finished, once, power, presets
 from ..data import Regression
 from ..dynamics import gradient_flow, until
 from ..dynamics.measure import Measure
@@ -66,14 +66,14 @@ def ends(flows: Flows) -> list[tuple[float, float, np.ndarray]]:
 
 @paper.claim(
     lambda times: (
-        f"beta(inf) minimizes Q^L_{'alpha' if times == 1 else f'({times:g} alpha)'}(beta) over "
+        f"beta(inf) minimizes Q^L_{'alpha' if times == 1 else f'({times:.12g} alpha)'}(beta) over "
         "X beta = y"
     ),
     source="theorems 1 and 3",
     hypotheses="beta = u^L - v^L, u(0) = v(0) = alpha, and the flow reaches zero loss",
     settings=FLOWS,
     run=ends,
-    mutant={"times": 1.1},
+    moves=Moves("times", "scale alpha"),
 )
 def limit(
     flown: list[tuple[float, float, np.ndarray]], setting: Flows, times: float = 1.0
@@ -143,7 +143,7 @@ def threshold_statement(regime: str, factor: float) -> str:
     provenance="memory",
     hypotheses="depth 2",
     settings=presets(range, quick=8, paper=32, large=128),
-    mutant={"factor": 1e-2},
+    moves=Moves("factor", "scale"),
 )
 def threshold(seeds: range, regime: str, factor: float = 1.0) -> Evidence:
     """`(1 + eps)` of the least norm over that of the limit from the regime's scale, by problem."""

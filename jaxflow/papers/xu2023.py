@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from .. import data as problems
-from ..claims import Evidence, Paper, presets
+from ..claims import Evidence, Moves, Paper, presets
 from ..data import Regression
 from ..dynamics import gradient_descent
 from ..falsify.charts import Free, Size
@@ -114,7 +114,7 @@ def descents(sizes: tuple[int, int, int, int, bool]) -> tuple[np.ndarray, np.nda
         large=(20, 1000, 5000, 64, False),
     ),
     run=descents,
-    mutant={"times": 50.0},
+    moves=Moves("times", "number of steps"),
 )
 def descent(found: tuple[np.ndarray, np.ndarray], times: float = 1.0) -> Evidence:
     """Step after step against the bound, with `times` as many steps."""

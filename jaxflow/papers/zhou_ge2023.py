@@ -3,7 +3,7 @@
 import jax.random as jr
 import numpy as np
 
-from ..claims import Evidence, Paper, at_least, at_most, once, presets
+from ..claims import Evidence, Moves, Paper, at_least, at_most, once, presets
 from ..data import Regression
 from ..networks import MirrorMap
 from ..networks.init import Diagonal
@@ -35,14 +35,14 @@ def flows(sizes: Sizes) -> list[tuple[float, float, np.ndarray]]:
 @paper.claim(
     lambda times: (
         "beta(inf) minimizes sum Phi(beta) over X beta = y, Phi*(q) = (alpha^2/2) cosh(4 q) + "
-        f"{'lambda' if times == 1 else f'({times:g} lambda)'}^2 q^2 / 2"
+        f"{'lambda' if times == 1 else f'({times:.12g} lambda)'}^2 q^2 / 2"
     ),
     source="for whose parametrization it is derived",
     provenance="derived",
     hypotheses="beta = u^2 - v^2 + lambda w, u(0) = v(0) = alpha, w(0) = 0",
     settings=presets(quick=QUICK, paper=AS_PUBLISHED, large=LARGE),
     run=flows,
-    mutant={"times": 1.1},
+    moves=Moves("times", "weight lambda"),
 )
 def limit(
     flown: list[tuple[float, float, np.ndarray]], setting: Sizes, times: float = 1.0

@@ -13,7 +13,7 @@ from ..claims import Verdict
 from ..machine.arguments import instance
 from ..machine.files import atomic_write
 from .style import style
-from .tables import WORDS, expectation, outcome, plural, variants
+from .tables import WORDS, expectation, fineness, outcome, plural, variants
 from .verdict import verdict_figure
 
 _PAGES = jinja2.Environment(
@@ -50,6 +50,8 @@ def write_report(
         expectation=expectation,
         outcome=outcome,
         variants=variants,
+        fineness=fineness,
+        told_from=told_from,
     )
     with atomic_write(path) as partial:
         partial.write_text(page, encoding="utf-8")
@@ -74,6 +76,17 @@ def number(value: Any) -> str:
 def table(values: dict[str, Any]) -> list[tuple[str, str]]:
     """Names and values, formatted for a person."""
     return [(name.replace("_", " "), number(value)) for name, value in values.items()]
+
+
+def told_from(verdict: Verdict) -> str:
+    """How near the nearest statement is that the evidence tells from the claim, in short."""
+    fine = verdict.resolution
+    if fine is None:
+        return ""
+    if fine.by == "difference":
+        return f"{fine.change:+.2g}"
+    small = abs(fine.change) < 0.5
+    return f"{100 * fine.change:+.2g}%" if small else f"x {fine.edge / fine.value:.3g}"
 
 
 def _svg(verdict: Verdict) -> str:

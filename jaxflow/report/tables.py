@@ -105,6 +105,7 @@ def verdict_panel(verdict: Verdict) -> Panel:
         f"[dim]{escape(verdict.source)}[/]",
         f"{word}: {escape(verdict.reason)}",
     ]
+    lines += [f"how fine: {escape(said)}" for said in fineness(verdict)]
     for name, variant, wanted in variants(verdict):
         said = outcome(variant, wanted)
         said = said if variant["holds"] is wanted else f"[red]{said}[/]"
@@ -116,6 +117,12 @@ def verdict_panel(verdict: Verdict) -> Panel:
         )
     title = escape(verdict.id)
     return Panel("\n".join(lines), title=title, title_align="left", border_style=colour)
+
+
+def fineness(verdict: Verdict) -> list[str]:
+    """How wrong the statement would have to be before the evidence told it, in words."""
+    found = [fine for fine in (verdict.resolution, verdict.room) if fine is not None]
+    return [fine.words(verdict.holds is True) for fine in found]
 
 
 def variants(verdict: Verdict) -> list[tuple[str, dict[str, Any], bool]]:

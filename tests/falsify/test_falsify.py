@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 import jaxflow as jf
 from jaxflow.falsify import hunt
 from jaxflow.falsify.charts import Size
-from jaxflow.falsify.hunt import second_opinion
+from jaxflow.falsify.hunt import exact_sides, second_opinion
 from jaxflow.papers import min2023, xu2023
 from jaxflow.papers.min2021.margin import INSTANTANEOUS
 from jaxflow.theory import instantaneous_rate, limit_rate, rate_bound
@@ -137,8 +138,9 @@ def test_a_second_opinion():
     inequality = jf.Inequality(
         "2 * 2 <= 2 (u^2 + v^2)", lambda n, d: 4.0 * n.U[0, 0] ** 2, limit_rate
     )
-    assert second_opinion(inequality, chart, size, c) is None
-    value = second_opinion(inequality.times(1.5), chart, size, c)
+    sides = functools.partial(exact_sides, inequality, chart, size, c)
+    assert second_opinion(inequality, sides) is None
+    value = second_opinion(inequality.times(1.5), sides)
     assert value == pytest.approx((4 - 6) / 10, rel=1e-12)
 
 

@@ -25,7 +25,7 @@ TIMES = np.linspace(0.1, 8, 80)  # the values of t
     hypotheses="t > 0",
     expected=False,
     settings=presets(quick=TIMES, paper=TIMES, large=TIMES),
-    mutant={"rate": 0.5, "scale": 1e-3},
+    moves="rate",
     control={"rate": 0.5},
 )
 def concentration_step(t: np.ndarray, rate: float = 1.0, scale: float = 1.0) -> Evidence:

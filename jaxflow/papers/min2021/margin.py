@@ -8,7 +8,7 @@ import xarray as xr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ... import data as problems, measures
-from ...claims import Evidence, at_least, once, presets
+from ...claims import Evidence, Moves, at_least, once, presets
 from ...data import Regression
 from ...falsify.charts import Free, Size
 from ...falsify.inequality import Inequality
@@ -20,6 +20,7 @@ from ..settings.decay import VACUOUS, decay, follow
 from ..settings.random_networks import inequality
 from .paper import later
 
+RATE = Moves("factor", "rate")
 INSTANTANEOUS = Inequality(
     "lambda_r(Sigma) (-d+ + sqrt((d+ + c)^2 + 4 sigma_m^2) - d- + sqrt((d- + c)^2 + 4 sigma_r^2)) "
     "<= -(d/dt) log(L - L*)",
@@ -94,8 +95,7 @@ settings = presets(stretched, quick=(5, 8, 2, 16), paper=(20, 30, 5, 64), large=
     hypotheses="k > 0: imbalance c > 0, or sigma_min(W^T Y) > ||E(0)||_F",
     settings=settings,
     tight=attained,
-    mutant={"factor": 1.05},
-    control={},  # the theorem itself, where there is no room
+    moves=RATE,
 )
 def margin(dataset: xr.Dataset, setting: Sweep, factor: float = 1.0) -> Evidence:
     """Every trajectory against theorem 3, with its exponent multiplied by `factor`."""
@@ -108,8 +108,7 @@ def margin(dataset: xr.Dataset, setting: Sweep, factor: float = 1.0) -> Evidence
     hypotheses="k(t0) > 0",
     settings=settings,
     tight=attained,
-    mutant={"factor": 1.05},
-    control={},
+    moves=RATE,
 )
 def restart(dataset: xr.Dataset, factor: float = 1.0) -> Evidence:
     """Every stretch between two saved times against the bound of the network it begins with."""

@@ -11,7 +11,7 @@ import xarray as xr
 from jaxtyping import PRNGKeyArray
 
 from ... import data as problems, measures
-from ...claims import Claim, Evidence, once, presets
+from ...claims import Claim, Evidence, Moves, once, presets
 from ...data import Regression, orthonormal
 from ...networks import TwoLayerLinear
 from ...networks.init import Gaussian, Initialization
@@ -84,8 +84,7 @@ settings = presets(paper_sweep, quick=(20, 80, 21), paper=(100, 400, 350), large
     hypotheses="c = [lambda_r(Lambda)]_+ + [lambda_m(-Lambda)]_+ > 0",
     settings=settings,
     tight=once(attained),
-    mutant={"factor": 1.05},
-    control={},  # the theorem itself, where there is no room
+    moves=Moves("factor", "rate"),
 )
 def rate(dataset: xr.Dataset, setting: Sweep, factor: float = 1.0) -> Evidence:
     """Every trajectory against theorem 1, with its exponent multiplied by `factor`."""

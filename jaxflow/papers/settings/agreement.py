@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from ...claims import Evidence, Paper, at_most
+from ...claims import Evidence, Moves, Paper, at_most
 from ...claims.claim import Settings
 
 TOLERANCE = 1e-8  # relative; flows that are compared with a formula are integrated to 1e-11
-TOO_FAST = 1.001  # the time factor of the mutant
+CLOCK = Moves("time_factor", "clock")
 
 
 def agreement(
@@ -18,7 +18,7 @@ def agreement(
     """Decorate `errors(setting, time_factor) -> array`: the claim that a formula is the flow.
 
     The errors are relative, of the formula at the times `time_factor * t` against the flow at the
-    times t. The mutant's time factor is 1.001. Further arguments are those of `Paper.claim`.
+    times t. Further arguments are those of `Paper.claim`.
     """
 
     def decorate(errors: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,10 +27,10 @@ def agreement(
             return at_most("relative_error", found, tolerance, trials="comparisons")
 
         def said(time_factor: float) -> str:
-            return statement if time_factor == 1 else f"{statement}, at {time_factor:g} t"
+            return statement if time_factor == 1 else f"{statement}, at {time_factor:.12g} t"
 
-        mutant, name = {"time_factor": TOO_FAST}, fields.pop("name", errors.__name__)
-        paper.claim(said, name=name, settings=settings, mutant=mutant, **fields)(judge)
+        name = fields.pop("name", errors.__name__)
+        paper.claim(said, name=name, settings=settings, moves=CLOCK, **fields)(judge)
         return errors
 
     return decorate
