@@ -6,6 +6,8 @@ from typing import Any
 from ..machine.files import plain
 from .resolution import Resolution
 
+_PAIRS = ("slacks", "interval", "margin")
+
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
@@ -52,6 +54,17 @@ class Verdict:
         mutant = self.mutant is None or self.mutant["holds"] is False
         control = self.control is None or self.control["holds"] is True
         return mutant and control
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> "Verdict":
+        """The verdict that `to_json` gave; what it wrote as null is None."""
+        fine = {
+            name: Resolution(**{f.name: given[f.name] for f in dataclasses.fields(Resolution)})
+            for name in ("resolution", "room")
+            if (given := found[name]) is not None
+        }
+        pairs = {name: tuple(x) for name in _PAIRS if (x := found[name]) is not None}
+        return cls(**{**found, **fine, **pairs})
 
     def to_json(self) -> dict[str, Any]:
         """The verdict in plain values; a number that is not finite becomes null."""

@@ -74,7 +74,7 @@ def _near_misses(claim: Claim, evidence: Evidence, preset: str) -> dict[str, Any
     """How fine the check is, and the statements beside the claim's that it tells apart from it."""
     holds, _ = evidence.decide()
     own = resolution(claim, evidence, preset)
-    out = {"resolution": own, "room": None, "mutant": None, "control": None}
+    out: dict[str, Any] = {"resolution": own, "room": None, "mutant": None, "control": None}
     base, there = claim, own
     if claim.control is not None:
         attained = claim.control

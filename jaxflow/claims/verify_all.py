@@ -72,7 +72,7 @@ def _processes(jobs: int | None, papers: int) -> int:
         jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         if jax.default_backend() != "cpu":
             jobs = 1
-    return min(jobs, papers)
+    return max(min(jobs, papers), 1)
 
 
 def _begin(x64: bool) -> None:

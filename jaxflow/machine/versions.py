@@ -1,9 +1,11 @@
 """What a result was computed with: software, machine, devices and precision."""
 
 import functools
+import hashlib
 import os
 import platform
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -35,6 +37,17 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+@functools.cache
+def code() -> str:
+    """A hash of the source of this package: results of another one are another's."""
+    found, root = hashlib.sha256(), Path(__file__).parents[1]
+    for path in sorted(root.rglob("*.py")):
+        found.update(
+            f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode()
+        )
+    return found.hexdigest()
 
 
 def environment() -> dict[str, Any]:
