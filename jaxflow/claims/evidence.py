@@ -30,7 +30,8 @@ class Evidence:
     - `measured`, `predicted`: the numbers beside each other, by name.
     - `dataset`: the sweep that the evidence comes from, if there is one.
     - `interval`, `margin`: of a measured number, and where it is to lie.
-    - `trials`: what a trial is, in the plural.
+    - `trials`: what a trial is, in the plural; `least`, how many are needed for a claim to hold: 8,
+      or 1 where the statement is about these very objects.
     - `rule`: turns this evidence into True, False or None and the reason in one sentence.
     - `moves`, `value`, `moved`: a number of what is judged, its value, and the same evidence judged
       with another value, `moved(value) -> Evidence`: how fine the check is, if the statement of
@@ -48,6 +49,7 @@ class Evidence:
     interval: tuple[float, float] | None = None
     margin: tuple[float, float] | None = None
     trials: str = "trajectories"
+    least: int = 8
     rule: Rule = for_all
     moves: Moves | None = None
     value: float = 0.0

@@ -18,7 +18,7 @@ def for_all(evidence: "Evidence") -> tuple[bool | None, str]:
 
     Trials for which the claim is vacuous, and those outside its hypotheses, are counted and are
     never evidence. A slack that is not a number counts as a failed trial, and with more than 1% of
-    failed trials nothing is decided.
+    failed trials, or fewer than `least` others, nothing is decided.
     """
     unusable = evidence.failed | np.isnan(evidence.slack)
     count, total = int(unusable.sum()), evidence.slack.size
@@ -39,6 +39,9 @@ def for_all(evidence: "Evidence") -> tuple[bool | None, str]:
         return None, said
     if count > FAILED_SHARE * total:
         return None, f"too many {evidence.trials} failed: {count} of {total}{_how(evidence)}"
+    if good.sum() < evidence.least:
+        said = f"too few {evidence.trials}: {int(good.sum())}, and a verdict needs {evidence.least}"
+        return None, said + tail
     worst = float(evidence.slack[good].min())
     said = f"no violation in {int(good.sum())} {evidence.trials}; tightest slack {worst:.2e}{tail}"
     return True, said

@@ -105,14 +105,19 @@ def resolution(claim: Claim, evidence: Evidence, preset: str) -> Resolution | No
         return None
     value = claim.arguments[moves.argument] if claim.moves is not None else evidence.value
 
-    def changed(value: float) -> bool:
+    def judged(value: float) -> Evidence:
         if claim.moves is not None:
             moved = claim.with_arguments({moves.argument: value})
-            judged = moved.evaluate(moved.setting(preset))
-        else:
-            assert evidence.moved is not None
-            judged = evidence.moved(value)
-        return (judged.decide()[0] is False) is holds
+            return moved.evaluate(moved.setting(preset))
+        assert evidence.moved is not None
+        return evidence.moved(value)
+
+    def changed(value: float) -> bool:
+        try:
+            with np.errstate(all="ignore"):
+                return (judged(value).decide()[0] is False) is holds
+        except Exception:  # a value so far off that nothing can be computed tells nothing
+            return False
 
     found = edge(moves, value, changed, FINE[preset])
     return None if found is None else Resolution(moves.noun, value, found, moves.by)
