@@ -15,6 +15,7 @@ from .settings.edge_of_stability import (
     PROBLEM,
     RISING,
     SETTLED,
+    SHARE,
     Setting,
     chebyshev,
     failures,
@@ -36,11 +37,11 @@ paper = Paper(
     source="section 3",
     hypotheses=MIDPOINTS,
     settings=RISING,
-    mutant={"model": "gradient flow"},
+    moves=SHARE,
 )
-def follows(setting: Setting, model: str = "central flow") -> Evidence:
+def follows(setting: Setting, model: str = "central flow", share: float = 0.1) -> Evidence:
     """Descent beside a model of it."""
-    return nearer(setting, model)
+    return nearer(setting, model, share)
 
 
 @jax.jit

@@ -19,6 +19,7 @@ from .settings.edge_of_stability import (
     MIDPOINTS,
     PROBLEM,
     RISING,
+    SHARE,
     Setting,
     Weights,
     chebyshev,
@@ -105,11 +106,13 @@ def largest(setting: Setting) -> Setting:
     source="section 3",
     hypotheses=MIDPOINTS,
     settings=presets(largest, quick=RISING("quick"), paper=RISING("paper"), large=RISING("large")),
-    mutant={"model": "gradient flow"},
+    moves=SHARE,
 )
-def constrained(setting: Setting, model: str = "constrained trajectory") -> Evidence:
+def constrained(
+    setting: Setting, model: str = "constrained trajectory", share: float = 0.1
+) -> Evidence:
     """Descent beside a model of it."""
-    return follows(setting, model)
+    return follows(setting, model, share)
 
 
 # The reduced map

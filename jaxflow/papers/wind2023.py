@@ -1,6 +1,7 @@
 """Wind, Antun, Hansen: which l1 minimizer diagonal networks find, and at what rate in alpha."""
 
 import numpy as np
+from scipy import stats
 from scipy.optimize import linprog
 
 from ..claims import Evidence, Moves, Paper, at_most, near, presets
@@ -107,8 +108,9 @@ def slopes(problems: int, depth: float) -> np.ndarray:
     moves=Moves("times", "exponent"),
 )
 def exponent(ratios: np.ndarray, depth: float, times: float = 1.0) -> Evidence:
-    """The mean of the slopes over those predicted, and three standard errors."""
-    error = 3 * ratios.std(ddof=1) / np.sqrt(len(ratios))
+    """The mean of the slopes over those predicted, and Student's interval of 99.9%."""
+    freedom = len(ratios) - 1
+    error = stats.t.ppf(0.9995, freedom) * ratios.std(ddof=1) / np.sqrt(len(ratios))
     mean = float(ratios.mean())
     least, most = float(ratios.min()), float(ratios.max())
     return near(

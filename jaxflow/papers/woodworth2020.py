@@ -209,8 +209,8 @@ def largest_scale(teachers: Teachers, depth: float, samples: int, seed: int) -> 
 
 @paper.claim(
     lambda along, reverse: (
-        "the largest alpha with E (x^T beta(inf) - x^T beta*)^2 <= 0.1 "
-        f"{'falls' if reverse else 'grows'} with "
+        f"the largest {'alpha^L' if along == 'depth' else 'alpha'} with "
+        f"E (x^T beta(inf) - x^T beta*)^2 <= 0.1 {'falls' if reverse else 'grows'} with "
         f"{'L' if along == 'depth' else 'the number of samples'}"
     ),
     name="{along}",
@@ -230,6 +230,8 @@ def transition(teachers: Teachers, along: str, reverse: bool = False) -> Evidenc
     scales = np.asarray(
         [[largest_scale(teachers, *one, s) for one in every] for s in range(teachers.seeds)]
     )
+    if along == "depth":
+        scales = scales ** [depth for depth, _ in every]  # the size of the predictor at time 0
     ratio = scales[:, 1:] / scales[:, :-1]
     return at_least(
         "ratio",

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
-from ...claims import Evidence, at_most, once, presets
+from ...claims import Evidence, Moves, at_most, once, presets
 from ...data import Regression
 from ...dynamics import CentralFlow, ConstrainedTrajectory
 from ...dynamics.measure import Measure
@@ -31,7 +31,8 @@ PROBLEM = (
     "Chebyshev polynomial, tanh units"
 )
 MIDPOINTS = f"{PROBLEM}; descent is read off halfway between steps"
-FOLLOWS = "late in training, ||descent - {model}|| <= 0.1 ||descent - gradient flow||"
+FOLLOWS = "late in training, ||descent - {model}|| <= {share:.3g} ||descent - gradient flow||"
+SHARE = Moves("share", "distance")
 WIDTH, DEGREE, SAMPLES = 20, 4, 20
 EVERY = 50  # steps from save to save
 BATCH = 64  # networks whose sharpness is computed side by side
@@ -215,12 +216,12 @@ def held(setting: Setting) -> np.ndarray:
     return S[:, :, S.shape[2] // 2 :].min(axis=2) > setting.edge * (1 - 1e-4)
 
 
-def follows(setting: Setting, model: str) -> Evidence:
-    """Whether descent is ten times nearer to a model of it than to the gradient flow."""
+def follows(setting: Setting, model: str, share: float) -> Evidence:
+    """Whether descent is as near to a model of it as this share of its distance to the flow."""
     return at_most(
         "distance_over_distance_to_flow",
         nearness(model, setting),
-        0.1,
+        share,
         trials="networks",
         failed=failures(*(ran(name, setting) for name in ("descent", "gradient flow", model))),
     )
