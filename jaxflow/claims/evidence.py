@@ -31,7 +31,8 @@ class Evidence:
     - `dataset`: the sweep that the evidence comes from, if there is one.
     - `interval`, `margin`: of a measured number, and where it is to lie.
     - `trials`: what a trial is, in the plural; `least`, how many are needed for a claim to hold: 8,
-      or 1 where the statement is about these very objects.
+      or 1 where the statement is about these very objects; `count`, how many there are, by default
+      as many as slacks, or as trajectories of the dataset.
     - `rule`: turns this evidence into True, False or None and the reason in one sentence.
     - `moves`, `value`, `moved`: a number of what is judged, its value, and the same evidence judged
       with another value, `moved(value) -> Evidence`: how fine the check is, if the statement of
@@ -50,6 +51,7 @@ class Evidence:
     margin: tuple[float, float] | None = None
     trials: str = "trajectories"
     least: int = 8
+    count: int | None = None
     rule: Rule = for_all
     moves: Moves | None = None
     value: float = 0.0
@@ -110,7 +112,7 @@ def at_most(
         1 - size / tolerance,
         measured={f"{name}_max": float(size.max()), **(measured or {})},
         predicted={name: f"0 (to {tolerance:g})"},
-        moves=Moves(name, name.replace("_", " "), by="difference"),
+        moves=Moves(name, name.replace("_", " "), by="size"),
         moved=lambda value: at_most(name, size + value, tolerance, **more),
         **more,
     )
@@ -149,4 +151,4 @@ def power(
     """
     fit = exponent(x, values)
     value, interval = (np.nan, None) if fit is None else (fit.slope, (fit.low, fit.high))
-    return near(name, value, interval, predicted, tolerance, **more)
+    return near(name, value, interval, predicted, tolerance, **{"count": np.size(values), **more})

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 
 FINE = {"quick": 0.1, "paper": 0.02, "large": 0.005}  # error of a resolution, relative
-WIDEST = {"factor": math.log(1e6), "difference": 10.0}
+WIDEST = {"factor": math.log(1e6), "difference": 10.0, "size": 1e6}
 FIRST, LEAST = 0.05, 1e-14  # the distance that is tried first, and the least one
 BEYOND = 0.05  # how far beyond the edge a near miss is, at most; never beyond twice the distance
 
@@ -15,7 +15,7 @@ class Moves:
     """The number of a statement that is moved to see how fine its check is.
 
     **Attributes:** the `argument` of the claim; what it is, a `noun` such as "rate"; and whether it
-    is moved `by` a "factor" or by a "difference".
+    is moved `by` a "factor" or by a "difference"; the "size" of an error is moved from 0.
     """
 
     argument: str
@@ -63,9 +63,9 @@ class Resolution:
 
     def _moved(self) -> str:
         change, up = abs(self.change), self.change > 0
+        if self.by == "size":
+            return f"of {change:.2g}" if up else f"smaller by {change:.2g}"
         if self.by == "difference":
-            if self.value == 0 and up:
-                return f"of {change:.2g}"
             return f"{'larger' if up else 'smaller'} by {change:.2g}"
         if change < 1e-3:
             return f"{'larger' if up else 'smaller'} by {change:.1e} of itself"
@@ -79,7 +79,7 @@ def edge(moves: Moves, value: float, changed: Callable[[float], bool], fine: flo
 
     `changed` says whether it is, at a value; `fine` is the relative error of the distance.
     """
-    sides = (1.0, -1.0) if value or moves.by == "difference" else ()
+    sides = (1.0, -1.0) if value or moves.by != "factor" else ()
     far = [_side(moves, value, changed, sign, fine) for sign in sides]
     found = [distance for distance in far if distance is not None]
     return moves.at(value, min(found, key=abs)) if found else None

@@ -88,6 +88,9 @@ def upper_limit(events: int, trials: int, level: float) -> float:
 def within(evidence: "Evidence") -> tuple[bool | None, str]:
     """The rule for a number: True iff its interval lies inside the margin, False iff outside."""
     assert evidence.margin is not None
+    if evidence.count is not None and evidence.count < evidence.least:
+        said = f"too few {evidence.trials}: {evidence.count}, and a verdict needs {evidence.least}"
+        return None, said
     if evidence.interval is None or not np.all(np.isfinite(evidence.interval)):
         return None, "it could not be measured"
     (low, high), (least, most) = evidence.interval, evidence.margin

@@ -51,6 +51,7 @@ def judge(claim: Claim, evidence: Evidence, preset: str) -> Verdict:
     slack, data = evidence.slack[evidence.counts], evidence.dataset
     # A number is measured on a whole sweep.
     trials = evidence.slack.size or (0 if data is None else data["status"].size)
+    trials = trials if evidence.count is None else evidence.count
     said = {name: getattr(claim, name) for name in _OF_CLAIM}
     found = {name: getattr(evidence, name) for name in _OF_EVIDENCE}
     return Verdict(

@@ -112,7 +112,7 @@ def nuclear_norm(setting: tuple[int, int, int], log_alpha: float = -500.0) -> Ev
         (min(ratios), max(ratios)),
         1.0,
         0.02,
-        measured={"problems": problems},
+        count=problems,
         trials="problems",
     )
 

@@ -14,7 +14,7 @@ from ..theory import max_margin_l1, max_margin_l2, max_margin_potential, station
 from .settings.agreement import relative
 
 paper = Paper("moroshko2020", "Moroshko et al. (NeurIPS 2020)", provenance="memory")
-SEEDS = presets(range, quick=4, paper=16, large=64)  # of the problems
+SEEDS = presets(range, quick=16, paper=32, large=64)  # of the problems
 LATE = 1e5  # -log L: an accuracy of 1e-43429
 MU = 0.1  # alpha^2 / gamma
 NORMS = {"l1": (1, max_margin_l1), "l2": (2, max_margin_l2)}

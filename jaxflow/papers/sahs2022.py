@@ -24,10 +24,10 @@ STD_W, STD_B, STD_V = 0.8, 1.3, 1.0
 
 
 def units(width: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Breakpoints xi and jumps mu of the slope, of unit scale, of four networks."""
+    """Breakpoints xi and jumps mu of the slope, of unit scale, of eight networks."""
     weights, biases, outputs = Normal(STD_W), Normal(STD_B), Normal(STD_V)
     law = Shallow(weights=weights, biases=biases, outputs=outputs, antisymmetric=False)
-    found = [breakpoints(drawn(law, jr.key(seed), line(), width)) for seed in range(4)]
+    found = [breakpoints(drawn(law, jr.key(seed), line(), width)) for seed in range(8)]
     return [(np.asarray(unit.xi), np.asarray(unit.mu) * np.sqrt(width)) for unit in found]
 
 
@@ -172,7 +172,15 @@ def roughness_he(found: dict[str, np.ndarray], predicted: float = 4.0) -> Eviden
     values = found["He"]
     mean = float(values.mean())
     error = 4 * float(np.sqrt(np.sum(values.var(axis=1, ddof=1)) / values.shape[1])) / len(WIDTHS)
-    return near("mean", mean, (mean - error, mean + error), predicted, 0.1, trials="networks")
+    return near(
+        "mean",
+        mean,
+        (mean - error, mean + error),
+        predicted,
+        0.1,
+        trials="networks",
+        count=values.size,
+    )
 
 
 @paper.claim(

@@ -119,6 +119,7 @@ def exponent(ratios: np.ndarray, depth: float, times: float = 1.0) -> Evidence:
         (mean - error, mean + error),
         times,
         0.02,
-        measured={"problems": len(ratios), "least": least, "most": most},
+        measured={"least": least, "most": most},
+        count=len(ratios),
         trials="problems",
     )
