@@ -117,13 +117,17 @@ def deep(sizes: Sizes, time_factor: float) -> np.ndarray:
 
 
 @once
-def descended(sizes: Sizes, depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """The strengths of the targets' modes, and those of a network at the end of descent."""
+def descended(sizes: Sizes, depth: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The strengths of the targets' modes, steps, and the modes of a network after them."""
     data, s, network = balanced(sizes, depth)
     descent = gradient_descent(
         network, data, optax.sgd, learning_rate=RATE, steps=STEPS, measures=[Product()]
     )
-    return s, strengths(data, descent.measures["product"][-1])
+    return (
+        s,
+        np.round(np.asarray(descent.ts) / RATE).astype(int),
+        strengths(data, descent.measures["product"]),
+    )
 
 
 @agreement(
@@ -135,9 +139,11 @@ def descent(sizes: Sizes, time_factor: float) -> np.ndarray:
     """Gradient descent of 2 and 4 layers against the recurrence of each mode's weight."""
     errors = []
     for depth in (2, 4):
-        s, found = descended(sizes, depth)
-        w = np.full(s.shape, DEEP ** (1 / depth))
-        for _ in range(STEPS):
+        s, steps, found = descended(sizes, depth)
+        w, path = np.full(s.shape, DEEP ** (1 / depth)), []
+        for _ in range(STEPS + 1):
+            path.append(w**depth)
             w = w + time_factor * RATE * w ** (depth - 1) * (s - w**depth)
-        errors.append(np.abs(found - w**depth) / w**depth)
+        expected = np.asarray(path)[steps]
+        errors.append(np.abs(found - expected) / expected)
     return np.concatenate(errors)

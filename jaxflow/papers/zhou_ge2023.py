@@ -1,5 +1,7 @@
 """Zhou and Ge: an l1 + l2 parametrization, whose limit minimizes neither of the two norms."""
 
+import itertools
+
 import jax.random as jr
 import numpy as np
 
@@ -28,7 +30,7 @@ def flows(sizes: Sizes) -> list[tuple[float, float, np.ndarray]]:
     data, _ = problem(sizes, 0)
     return [
         (alpha, skip, parameter_limit(Diagonal(alpha, skip=skip)(jr.key(0), data), data))
-        for alpha, skip in ((0.1, 0.3), (0.3, 1.0), (0.05, 1.0))
+        for alpha, skip in itertools.product((0.05, 0.1, 0.2, 0.3), (0.3, 1.0))
     ]
 
 
