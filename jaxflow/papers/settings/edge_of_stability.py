@@ -111,7 +111,7 @@ RISING = presets(
 # Steps large enough, and enough of them, for averages to have settled.
 SETTLED = presets(
     Setting,
-    quick=((0.02,), 8, 8000),
+    quick=((0.02,), 16, 8000),
     paper=((0.015, 0.02, 0.025, 0.03), 16, 20000),
     large=((0.015, 0.02, 0.025, 0.03), 64, 20000),
 )
