@@ -37,7 +37,7 @@ given = Paper("given", "me", provenance="derived")
     control={{"least": 0.5, "says": "x > -1"}},
 )
 def judge(found, least={least}, says="[x]_+ >= 0"):
-    return Evidence(np.array([least, 1.0]), measured={{"nan": np.nan}})
+    return Evidence(np.array([least, *[1.0] * 7]), measured={{"nan": np.nan}})
 """
 
 
@@ -412,6 +412,49 @@ def test_a_record_replaces_the_one_before(here):
     assert call("verify", "true.py", "--json", "out.json").exit_code == 0
     (verdict,) = verdicts("out.json")
     assert (verdict["holds"], verdict["measured"]) == (True, {"nan": None})
+
+
+def test_the_files_grow_and_a_killed_run_is_resumed(here, monkeypatch):
+    found = {claim.id: claim for name in ("true.py", "false.py") for claim in claims.find(name)}
+    for room in (claims, claims.registry):
+        monkeypatch.setattr(room, "catalogue", lambda: found)
+    judge = claims.verify_all
+    asked = []
+
+    def killed(names, **options):
+        for verdict in judge(names, **options):
+            asked.append(verdict.id)
+            yield verdict
+            assert Path("out.json").exists()
+            assert len(verdicts("out.json")) == len(asked)
+            raise KeyboardInterrupt
+
+    options = ("verify", *found, "--json", "out.json", "--report", "page")
+    monkeypatch.setattr(claims, "verify_all", killed)
+    assert call(*options).exit_code != 0
+    assert [v["id"] for v in verdicts("page/verdicts.json")] == asked == ["given.true"]
+
+    def rest(names, **more):
+        asked.extend(names)
+        return judge(names, **more)
+
+    monkeypatch.setattr(claims, "verify_all", rest)
+    assert call(*options, "--resume").exit_code == 1  # one of them is unexpected
+    assert [v["id"] for v in verdicts("out.json")] == asked == ["given.true", "given.false"]
+    assert "given.true" in Path("page/index.html").read_text()
+    # Nothing is left to do; verdicts of other code, of a user's file or of no claim are not taken.
+    assert call(*options, "--resume").exit_code == 1
+    assert asked == ["given.true", "given.false"]
+    record = json.loads(Path("out.json").read_text()) | {"code": "another"}
+    Path("out.json").write_text(json.dumps(record))
+    Path("page/verdicts.json").unlink()
+    call(*options, "--resume")
+    assert asked[2:] == ["given.true", "given.false"]
+    call("verify", "true.py", "--json", "out.json", "--resume")
+    assert asked[4:] == ["true.py"]
+    Path("out.json").write_text("[]")
+    assert "no verdicts" in refused("verify", "true.py", "--json", "out.json", "--resume")
+    assert "--json or --report" in refused("verify", "true.py", "--resume")
 
 
 def test_all_claims_without_a_name(here, monkeypatch):

@@ -120,7 +120,7 @@ def resolution(claim: Claim, evidence: Evidence, preset: str) -> Resolution | No
         except Exception:  # a value so far off that nothing can be computed tells nothing
             return False
 
-    found = edge(moves, value, changed, FINE[preset])
+    found = edge(moves, value, changed, FINE.get(preset, FINE["quick"]))
     return None if found is None else Resolution(moves.noun, value, found, moves.by)
 
 

@@ -16,7 +16,7 @@ from jaxflow.claims import Evidence, Paper, Verdict, catalogue, once, presets, v
 KEYS = {
     "id", "source", "provenance", "statement", "preset", "holds", "expected", "reason", "measured",
     "predicted", "uncertainty", "slack", "trajectories", "vacuous", "failed", "seconds", "mutant",
-    "control", "hypotheses", "trials", "slacks", "interval", "margin",
+    "control", "hypotheses", "resolution", "room", "trials", "slacks", "interval", "margin",
 }  # fmt: skip
 
 
@@ -142,7 +142,7 @@ def plan(seeds):
 
 @mine.claim(
     "L(1) - L* <= {ratio} (L(0) - L*)",
-    settings=presets(plan, quick=4, paper=8, large=16),
+    settings=presets(plan, quick=8, paper=8, large=16),
     mutant={"ratio": 1e-100},
     control={"ratio": 1.0},
 )
@@ -159,14 +159,14 @@ def test_a_claim_of_ones_own_end_to_end():
     verdict = jf.verify(claim, progress=lambda *said: calls.append(said))
     assert verdict.holds is True, verdict.reason
     assert verdict.as_expected
-    assert "no violation in 4" in verdict.reason
+    assert "no violation in 8" in verdict.reason
     assert verdict.mutant["holds"] is False
     assert verdict.mutant["statement"] == "L(1) - L* <= 1e-100 (L(0) - L*)"
     assert verdict.control["holds"] is True
-    assert (verdict.id, verdict.trajectories, verdict.failed) == ("mine.decay", 4, 0)
+    assert (verdict.id, verdict.trajectories, verdict.failed) == ("mine.decay", 8, 0)
     assert verdict.slack > 0
     assert verdict.seconds > 0
-    assert calls[-1] == ("solving", 4, 4)
+    assert calls[-1] == ("solving", 8, 8)
     assert calls.count(calls[-1]) == 1  # run once, judged three times
     plain = verdict.to_json()
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
@@ -225,7 +225,7 @@ def test_an_experiment_runs_once_for_claim_mutant_and_control_and_again_the_next
     )
     def growth(found, setting, power, factor=1.0) -> Evidence:
         assert setting == 2
-        return Evidence(np.array([found / factor - 1]))
+        return Evidence(np.array([found / factor - 1]), least=1)
 
     first, second = paper.claims
     assert (first.id, second.id) == ("mine.power_1", "mine.power_2")
@@ -255,12 +255,12 @@ def test_mutant_and_control_are_judged_where_the_statement_is_attained():
     )
     def bound(x, factor=1.0) -> Evidence:
         seen.append((x, factor))
-        return Evidence(np.array([x / factor - 1]))
+        return Evidence(np.array([x / factor - 1]), least=1)
 
     verdict = jf.verify(paper.claims[0])
     assert verdict.as_expected
-    assert verdict.control is None
-    assert seen == [(10.0, 1.0), (1.0, 1.01)]
+    assert verdict.control["holds"] is True
+    assert seen == [(10.0, 1.0), (1.0, 1.0), (1.0, 1.01)]
 
 
 def test_several_claims_come_in_the_order_of_their_papers(tmp_path):
@@ -268,7 +268,7 @@ def test_several_claims_come_in_the_order_of_their_papers(tmp_path):
     head = "import numpy as np\nfrom jaxflow.claims import Evidence, Paper, presets\n"
     head += "mine = Paper('mine', 'own', provenance='derived')\n"
     one = "@mine.claim('x', settings=presets(quick=1, paper=1, large=1))\n"
-    one += "def {}(x) -> Evidence:\n    return Evidence(np.array([{}]))\n"
+    one += "def {}(x) -> Evidence:\n    return Evidence(np.full(8, {}))\n"
     path.write_text(head + one.format("yes", 1.0) + one.format("no", -1.0))
     found = {verdict.id: verdict.holds for verdict in verify_all([str(path)])}
     assert found == {"mine.yes": True, "mine.no": False}

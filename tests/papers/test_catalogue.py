@@ -41,8 +41,21 @@ def test_every_claim_is_judged_and_comes_out_as_expected(judged):
 
 def test_every_check_can_fail_and_can_pass(judged):
     for verdict in judged[0]["verdicts"]:
-        assert verdict["mutant"]["holds"] is False, verdict["id"]
-        assert verdict["control"] is None or verdict["control"]["holds"] is True, verdict["id"]
+        near = verdict["mutant"], verdict["control"]
+        assert any(near), verdict["id"]
+        for variant, wanted in zip(near, (False, True), strict=True):
+            assert variant is None or variant["holds"] is wanted, verdict["id"]
+
+
+def test_every_verdict_says_how_fine_it_is_and_on_how_many_trials(judged):
+    for verdict in judged[0]["verdicts"]:
+        if verdict["holds"] is None:
+            continue
+        assert verdict["resolution"] is not None, verdict["id"]
+        assert verdict["resolution"]["words"]
+        assert verdict["trajectories"] >= 8 or not verdict["holds"], verdict["id"]
+        for variant in filter(None, (verdict["mutant"], verdict["control"])):
+            assert variant["statement"] != verdict["statement"], verdict["id"]
 
 
 def test_what_is_wrong_in_print_comes_out_false_beside_what_is_right(judged):
@@ -63,7 +76,7 @@ def test_verdicts_say_what_they_are_made_of(judged):
         assert verdict["source"]
         assert verdict["provenance"] in ("read", "derived", "second-hand", "memory")
         assert verdict["reason"]
-        assert verdict["trajectories"] > 0 or verdict["interval"]
+        assert verdict["trajectories"] > 0
 
 
 class Page(HTMLParser):
