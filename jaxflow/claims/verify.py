@@ -54,6 +54,7 @@ def judge(claim: Claim, evidence: Evidence, preset: str) -> Verdict:
     return Verdict(
         **said,
         **found,
+        latex=claim.typeset,
         preset=preset,
         holds=holds,
         reason=reason,

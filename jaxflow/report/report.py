@@ -8,12 +8,13 @@ from typing import Any
 
 import jinja2
 import matplotlib as mpl
+from latex2mathml import converter
 
 from ..claims import Verdict
 from ..machine.arguments import instance
 from ..machine.files import atomic_write
 from .style import style
-from .tables import WORDS, expectation, outcome, plural, variants
+from .tables import NOT_READ, WORDS, expectation, outcome, plural, variants
 from .verdict import verdict_figure
 
 _PAGES = jinja2.Environment(
@@ -45,6 +46,8 @@ def write_report(
         good=sum(verdict.as_expected for verdict in verdicts),
         number=number,
         word=WORDS,
+        not_read=NOT_READ,
+        mathml=mathml,
         table=table,
         plural=plural,
         expectation=expectation,
@@ -74,6 +77,15 @@ def number(value: Any) -> str:
 def table(values: dict[str, Any]) -> list[tuple[str, str]]:
     """Names and values, formatted for a person."""
     return [(name.replace("_", " "), number(value)) for name, value in values.items()]
+
+
+def mathml(latex: str) -> str:
+    """LaTeX as MathML, which browsers typeset by themselves; empty if it cannot be understood."""
+    latex = latex.replace("<", r"\lt ").replace(">", r"\gt ")  # never taken for tags of the page
+    try:
+        return converter.convert(latex, display="block")
+    except Exception:  # of many kinds, by what is wrong with the text
+        return ""
 
 
 def _svg(verdict: Verdict) -> str:

@@ -16,7 +16,7 @@ from jaxflow.claims import Evidence, Paper, Verdict, catalogue, once, presets, v
 KEYS = {
     "id", "source", "provenance", "statement", "preset", "holds", "expected", "reason", "measured",
     "predicted", "uncertainty", "slack", "trajectories", "vacuous", "failed", "seconds", "mutant",
-    "control", "hypotheses", "trials", "slacks", "interval", "margin",
+    "control", "hypotheses", "latex", "trials", "slacks", "interval", "margin",
 }  # fmt: skip
 
 
