@@ -50,6 +50,7 @@ class Claim:
       how it is known: "read", "derived", "second-hand" or "memory".
     - `text`: the statement in symbols, a template that is filled in with the `arguments`, or a
       function of them. `{factor:times}` is "1.05 * ", and nothing where the factor is 1.
+    - `latex`: the statement in LaTeX, in math mode; a text as it is, or a function of `arguments`.
     - `judge`: `judge(found, **arguments) -> Evidence`. An argument called `setting` is the setting.
     - `settings`: the setting of a preset, as `presets(...)` gives it.
     - `run`: `run(setting)`, the experiment; it also gets those of the arguments that it names.
@@ -84,6 +85,7 @@ class Claim:
     mutant_changes: Arguments | None = None
     control_changes: Arguments | None = None
     group: str | None = None
+    latex: str | Callable[..., str] = ""
 
     def __post_init__(self):
         if self.moves is not None and self.moves.argument not in self.arguments:
@@ -97,6 +99,11 @@ class Claim:
     def statement(self) -> str:
         """The statement in symbols."""
         return _filled(self.text, self.arguments)
+
+    @property
+    def typeset(self) -> str:
+        """The statement in LaTeX; empty if it is given in plain symbols only."""
+        return self.latex(**self.arguments) if callable(self.latex) else self.latex
 
     def setting(self, preset: str) -> Any:
         """The setting of a preset: "quick", "paper" or "large"."""
@@ -121,7 +128,10 @@ class Claim:
         settings = self.settings if not tight or self.tight is None else self.tight
         there = {} if not tight or self.attained is None else self.attained
         return dataclasses.replace(
-            self, arguments={**self.arguments, **there, **changes}, settings=settings
+            self,
+            arguments={**self.arguments, **there, **changes},
+            settings=settings,
+            latex="",
         )
 
     @property

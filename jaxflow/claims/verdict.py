@@ -38,6 +38,7 @@ class Verdict:
     mutant: dict[str, Any] | None = None
     control: dict[str, Any] | None = None
     hypotheses: str = ""
+    latex: str = ""  # the statement, typeset
     trials: str = "trajectories"
     slacks: tuple[float, ...] = ()  # of all trials that count, sorted; evenly thinned to 256
     interval: tuple[float, float] | None = None  # of a measured number

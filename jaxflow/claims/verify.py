@@ -58,6 +58,7 @@ def judge(claim: Claim, evidence: Evidence, preset: str) -> Verdict:
         **said,
         **found,
         **_near_misses(claim, evidence, preset),
+        latex=claim.typeset,
         preset=preset,
         holds=holds,
         reason=reason,

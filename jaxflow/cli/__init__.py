@@ -1,10 +1,11 @@
-"""The command line: `jaxflow sweep | run | verify | new | info | completion`."""
+"""The command line: `jaxflow sweep | run | verify | cite | new | info | completion`."""
 
 from typing import Any
 
 import typer
 import typer.core
 
+from .cite import cite
 from .common import FAILURES, fail, of_devices
 from .completion import completion
 from .info import info
@@ -37,7 +38,7 @@ app = typer.Typer(
     add_completion=False,  # each use of the Tab key would import JAX: see `completion`
     pretty_exceptions_enable=False,
 )
-for command in (sweep, run, verify, new, info, completion):
+for command in (sweep, run, verify, cite, new, info, completion):
     app.command()(command)
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .cite import papers_known
 from .common import checked
 from .new import KINDS
 
@@ -47,9 +48,11 @@ def completion(
 
 
 def _words(command: Any) -> list[str]:
-    """What may follow a command: its options, and for two of them a word from a list."""
+    """What may follow a command: its options, and for some a word from a list."""
     options = [o for p in command.params for o in (*p.opts, *p.secondary_opts)]
-    first = {"new": list(KINDS), "completion": list(SCRIPTS)}.get(command.name, [])
+    first = {"new": list(KINDS), "completion": list(SCRIPTS), "cite": papers_known()}.get(
+        command.name, []
+    )
     return [*first, *(o for o in options if o.startswith("--")), "--help"]
 
 

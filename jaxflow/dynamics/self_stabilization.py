@@ -27,8 +27,7 @@ class ConstrainedTrajectory(Curved):
     **Arguments:** `iterations` of LOBPCG per projection (default 3); `projections` per step
     (default 3).
 
-    **Source:** Damian, Nichani, Lee (ICLR 2023), definition 3 and appendix; the projections are
-    those of the authors' code.
+    **Source:** Damian, Nichani, Lee (ICLR 2023), as in the authors' code.
     """
 
     projections: int = eqx.field(default=3, static=True, kw_only=True)
@@ -86,7 +85,7 @@ class PredictedDynamics(ConstrainedTrajectory):
     `delta^2 = 2 <-grad L, grad S> / ||grad S_perp||^2`, while theta_+ is on the constraint. Start
     it where S first reaches 2 / eta: theta_+ begins at the projection of that point.
 
-    **Source:** Damian, Nichani, Lee (ICLR 2023), equations 5 and 6; as in the authors' code.
+    **Source:** Damian, Nichani, Lee (ICLR 2023), as in the authors' code.
     """
 
     def start(self, form: Parameters, parameters: PyTree[Array], rate: Any) -> PyTree:

@@ -8,12 +8,13 @@ from typing import Any
 
 import jinja2
 import matplotlib as mpl
+from latex2mathml import converter
 
 from ..claims import Verdict
 from ..machine.arguments import instance
 from ..machine.files import atomic_write
 from .style import style
-from .tables import WORDS, expectation, fineness, outcome, plural, variants
+from .tables import NOT_READ, WORDS, expectation, fineness, outcome, plural, variants
 from .verdict import verdict_figure
 
 _PAGES = jinja2.Environment(
@@ -45,6 +46,8 @@ def write_report(
         good=sum(verdict.as_expected for verdict in verdicts),
         number=number,
         word=WORDS,
+        not_read=NOT_READ,
+        mathml=mathml,
         table=table,
         plural=plural,
         expectation=expectation,
@@ -83,10 +86,19 @@ def told_from(verdict: Verdict) -> str:
     fine = verdict.resolution
     if fine is None:
         return ""
-    if fine.by == "difference":
+    if fine.by != "factor":
         return f"{fine.change:+.2g}"
     small = abs(fine.change) < 0.5
     return f"{100 * fine.change:+.2g}%" if small else f"x {fine.edge / fine.value:.3g}"
+
+
+def mathml(latex: str) -> str:
+    """LaTeX as MathML, which browsers typeset by themselves; empty if it cannot be understood."""
+    latex = latex.replace("<", r"\lt ").replace(">", r"\gt ")  # never taken for tags of the page
+    try:
+        return converter.convert(latex, display="block")
+    except Exception:  # of many kinds, by what is wrong with the text
+        return ""
 
 
 def _svg(verdict: Verdict) -> str:

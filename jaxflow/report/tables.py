@@ -39,6 +39,10 @@ The other columns are measures: means over seeds; 3.02(8) means 3.02 +- 0.08.
 """
 WORDS = {True: "holds", False: "refuted", None: "undecided"}
 COLOURS = {True: "green", False: "red", None: "yellow"}
+NOT_READ = {  # said beside the id, before anything else
+    "second-hand": "second-hand: the paper itself was not read",
+    "memory": "from memory: the paper itself was not read",
+}
 
 
 def plural(count: int, things: str) -> str:
@@ -102,7 +106,7 @@ def verdict_panel(verdict: Verdict) -> Panel:
         word += ", as expected"
     lines = [
         f"[bold]{escape(verdict.statement)}[/]",
-        f"[dim]{escape(verdict.source)}[/]",
+        f"[dim]{escape(verdict.source)} ({escape(verdict.provenance)})[/]",
         f"{word}: {escape(verdict.reason)}",
     ]
     lines += [f"how fine: {escape(said)}" for said in fineness(verdict)]
@@ -116,6 +120,8 @@ def verdict_panel(verdict: Verdict) -> Panel:
             f"{plural(verdict.vacuous, verdict.trials)}"
         )
     title = escape(verdict.id)
+    if verdict.provenance in NOT_READ:
+        title += f" [yellow]({NOT_READ[verdict.provenance]})[/]"
     return Panel("\n".join(lines), title=title, title_align="left", border_style=colour)
 
 

@@ -16,7 +16,8 @@ from jaxflow.claims import Evidence, Paper, Verdict, catalogue, once, presets, v
 KEYS = {
     "id", "source", "provenance", "statement", "preset", "holds", "expected", "reason", "measured",
     "predicted", "uncertainty", "slack", "trajectories", "vacuous", "failed", "seconds", "mutant",
-    "control", "hypotheses", "resolution", "room", "trials", "slacks", "interval", "margin",
+    "control", "hypotheses", "latex", "resolution", "room", "trials", "slacks", "interval",
+    "margin",
 }  # fmt: skip
 
 

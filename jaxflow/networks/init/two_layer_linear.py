@@ -34,7 +34,7 @@ class Gaussian(Initialization):
 
     **Raises:** `ValueError` for alpha outside (1/4, 1/2], scales that are not positive, or both.
 
-    **Source:** Min et al. (ICML 2021), section 4.2 (`alpha`) and appendix A.1 (`scale`).
+    **Source:** Min et al. (ICML 2021), section 3.2 (`alpha`) and appendix A.1 (`scale`).
 
     **Example:**
 

@@ -20,7 +20,8 @@ def entropic_limit(
 
     **Raises:** `ValueError` if no such x is found.
 
-    **Source:** Gunasekar et al. (NIPS 2017), theorem 1 and its proof.
+    **Source:** derived, for the setting of Gunasekar et al. (NIPS 2017); compare Woodworth et al.
+    (COLT 2020), theorem 4.
     """
     a, y = np.asarray(a, float), np.asarray(y, float)
     # Continuation in log(alpha): far down, the dual variable is an affine function of it.

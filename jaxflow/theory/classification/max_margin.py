@@ -110,7 +110,7 @@ def max_margin_potential(mirror: MirrorMap, data: Regression) -> Separator:
 
     **Raises:** `ValueError` if no beta separates the labels.
 
-    **Source:** Moroshko et al. (NeurIPS 2020), theorem on `Q_mu`.
+    **Source:** Moroshko et al. (NeurIPS 2020), from memory.
     """
     A = np.asarray(signed(data), float)
     n, d = A.shape
@@ -152,7 +152,7 @@ def stationarity(beta: ArrayLike, data: Regression, depth: float) -> float:
     constraints (margins within 1% of the least). Zero means that the optimality condition
     `sign(b) |b|^(p-1) = A^T lambda` holds where b is not zero.
 
-    **Source:** Moroshko et al. (NeurIPS 2020), theorem on depth L > 2.
+    **Source:** Moroshko et al. (NeurIPS 2020), from memory.
     """
     A, b = np.asarray(signed(data), float), np.asarray(beta, float)
     margins = A @ b

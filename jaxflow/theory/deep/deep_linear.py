@@ -17,7 +17,7 @@ def layer_imbalances(network: DeepLinear) -> Float[Array, "pairs h h"]:
 
     The gradient flow of any loss conserves them.
 
-    **Source:** Arora, Cohen, Golowich, Hu (ICLR 2019), section 3.
+    **Source:** Arora, Cohen, Hazan (ICML 2018), as quoted in Arora et al. (ICLR 2019), section 3.2.
     """
     rows = jnp.concatenate([network.first @ network.first.T, *_squares(network.hidden, False)])
     columns = jnp.concatenate([*_squares(network.hidden, True), network.last.T @ network.last])
@@ -40,7 +40,7 @@ def end_to_end_velocity(
     **Arguments:** the `product` W, shape (outputs, inputs); the `gradient` dL/dW of the loss there;
     the `depth` L.
 
-    **Source:** Arora, Cohen, Golowich, Hu (ICLR 2019), theorem 1 (Arora, Cohen, Hazan, ICML 2018).
+    **Source:** Arora, Cohen, Hazan (ICML 2018), as quoted in Arora et al. (ICLR 2019), section 3.2.
     """
     left, s, right = jnp.linalg.svd(product)
     m, n, k = *product.shape, len(s)

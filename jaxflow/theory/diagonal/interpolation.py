@@ -131,7 +131,7 @@ def least_l1(data: Regression, *, depth: float | None = None) -> np.ndarray:
 
     **Raises:** `ValueError` if there is more than one output, or no beta fits.
 
-    **Source:** Wind, Antun, Hansen (2023), theorem on the selected minimizer, as their code has it.
+    **Source:** Wind, Antun, Hansen (2023), as in their code.
     """
     interpolable(data)
     X = np.asarray(data.span_rows, float)

@@ -103,7 +103,7 @@ def self_stabilization(
 ) -> SelfStabilization:
     """The constants of the reduced map (`reduced_step`) at a network, under a `loss`.
 
-    **Source:** Damian, Nichani, Lee (ICLR 2023), section 4.
+    **Source:** Damian, Nichani, Lee (ICLR 2023), as in the authors' code.
     """
     _, edge = network_edge(network, data, loss=loss)
     u, slope = edge.vectors[:, 0], edge.third[0, 0]
@@ -127,7 +127,7 @@ def reduced_step(
     x is the displacement along the leading eigenvector of the Hessian, and y the excess
     `S - 2 / eta` of the sharpness; alpha and beta are those of `self_stabilization`.
 
-    **Source:** Damian, Nichani, Lee (ICLR 2023), section 4.
+    **Source:** Damian, Nichani, Lee (ICLR 2023), as in the authors' code.
     """
     return -(1 + eta * y) * x, y + eta * (alpha - 0.5 * beta * x**2)
 
@@ -146,7 +146,7 @@ def spike_height(x0: float, alpha: float, beta: float) -> float:
 
     `sqrt(alpha (z - log z - 1))`, `z = x0^2 beta / (2 alpha)`.
 
-    **Source:** Damian, Nichani, Lee (ICLR 2023), section 4.
+    **Source:** derived, for the map of Damian, Nichani, Lee (ICLR 2023).
     """
     for name, value in (("x0", abs(x0)), ("alpha", alpha), ("beta", beta)):
         positive(name, value)

@@ -21,7 +21,8 @@ def braun(
     **Arguments:** the weights at time 0, the target S of full rank k = min(m, n), and one flow
     time t >= 0. B must be invertible; h >= k.
 
-    **Source:** Braun, Domine, Fitzgerald, Saxe (NeurIPS 2022), theorem 3.1.
+    **Source:** Braun, Domine, Fitzgerald, Saxe (NeurIPS 2022), as quoted in the thesis of
+    N. Anguita.
     """
     k, dtype = min(S.shape), S.dtype
     Ut, s, Vtt = jnp.linalg.svd(S, full_matrices=False)
@@ -62,7 +63,8 @@ def domine(
 
     With `S = U~ diag(s) V~^T`, `X = (sqrt(lam^2 + 4 s^2) - 2 s) / lam`, `A = (1 + X^2)^(-1/2)`.
 
-    **Source:** Domine et al. (ICLR 2025), theorem 4.3 (lam is minus ours).
+    **Source:** Domine et al. (ICLR 2025), as in the thesis of N. Anguita, a co-author (lam is
+    minus ours).
     """
     dtype = S.dtype
     lam, t = jnp.asarray(lam, dtype), jnp.asarray(t, dtype)
@@ -99,7 +101,7 @@ def kunin(
 
     with arcoth for artanh where its argument exceeds 1.
 
-    **Source:** Kunin et al. (NeurIPS 2024), section 3.
+    **Source:** Kunin et al. (NeurIPS 2024), as in the authors' notebook.
     """
     w, b = jnp.asarray(w), jnp.asarray(b)
     a, t = jnp.asarray(a, w.dtype), jnp.asarray(t, w.dtype)

@@ -34,8 +34,8 @@ def kernel_range(network: TwoLayerLinear, data: Regression) -> KernelRange:
 
     **Arguments:** the `network` at time 0 and its `data`.
 
-    **Source:** Xu, Min, Tarmoun, Mallada, Vidal (AISTATS 2023), theorem 1; in print `alpha` has
-    the smaller singular value in both roots, which is correct for m = r only.
+    **Source:** Xu, Min, Tarmoun, Mallada, Vidal (AISTATS 2023), table 2 and theorem 3.1; in print
+    `alpha` has the smallest singular value in both roots, which is correct for m = r only.
     """
     spectrum, distance = imbalance(network, data), jnp.linalg.norm(span_residual(network, data))
     q = (jnp.linalg.norm(data.targets) + distance) / data.singular_values[-1]
@@ -77,7 +77,8 @@ def descent_bound(
     **Arguments:** the `network` at time 0, its `data`, the `learning_rate` eta, and the constants
     `0 < c1 < 1 < c2`.
 
-    **Source:** Xu, Min, Tarmoun, Mallada, Vidal (AISTATS 2023), theorem 2, with L - L* for L.
+    **Source:** Xu, Min, Tarmoun, Mallada, Vidal (AISTATS 2023), theorem 3.2 with (26), (27)
+    and (29), and L - L* for L.
     """
     if not 0 < c1 < 1 < c2:
         raise ValueError(f"The constants must satisfy 0 < c1 < 1 < c2, got {c1} and {c2}.")

@@ -62,7 +62,7 @@ def imbalance(network: TwoLayerLinear, data: Regression) -> Imbalance:
 
     **Raises:** `ValueError` if the network does not fit the data.
 
-    **Source:** Min et al. (ICML 2021), section 3 and theorem 1 (c); v2, proposition 1 (spreads).
+    **Source:** Min et al. (ICML 2021), section 2.2 and theorem 1 (c); v2, proposition 1 (spreads).
 
     **Example:**
 

@@ -24,7 +24,7 @@ class Breakpoints(eqx.Module):
     `orientation` `o = sign(w)`; and the `invariant` `v^2 - w^2 - b^2`, which the gradient flow of
     any loss conserves.
 
-    **Source:** Sahs et al. (2022), section 2.
+    **Source:** derived, in the terms of Sahs et al. (2022).
     """
 
     xi: Float[Array, " h"]
@@ -59,7 +59,7 @@ def delta_slope_velocity(
         `xi' = s (v / w) (sum r + xi sum r x)`,
         `mu' = -s^2 (v^2 + w^2) sum r x - s^2 w b sum r`.
 
-    **Source:** Sahs et al. (2022), theorem 2.
+    **Source:** derived, in the terms of Sahs et al. (2022).
     """
     points = breakpoints(network)
     w, b, v, s, x = network.W[:, 0], network.b, network.V[0], network.scale, data.X[:, 0]
@@ -81,7 +81,7 @@ def initial_density(init: Shallow, xi: ArrayLike, mu: ArrayLike, *, width: int) 
 
     for three uniform laws it is `(min(a_b / |xi|, a_w) - |mu| / a_v)_+ / (4 a_b a_w a_v)`.
 
-    **Source:** Sahs et al. (2022), theorem 3; derived.
+    **Source:** derived, in the terms of Sahs et al. (2022).
     """
     size = _unit_size(init, width)
 
@@ -109,7 +109,7 @@ def _unit_size(init: Shallow, width: int) -> float:
 def roughness(network: ShallowNetwork) -> Float[Array, ""]:
     r"""`sum mu_i^2`, whose mean is 4 for He's initialization and about 4 / h for Glorot's.
 
-    **Source:** Sahs et al. (2022), section 3.
+    **Source:** derived, after Sahs et al. (2022).
     """
     return jnp.sum(breakpoints(network).mu ** 2)
 
@@ -124,7 +124,7 @@ def flat_directions(network: ShallowNetwork, units: ArrayLike) -> Float[Array, "
     **Returns:** one unit vector per hidden unit, along `(w_i, b_i, -v_i)`, in the flattened
     parameters.
 
-    **Source:** Sahs et al. (2022), section 3.4.
+    **Source:** derived, after Sahs et al. (2022).
     """
     parameters, _ = eqx.partition(network, trainable(network))
 

@@ -174,7 +174,7 @@ def polyharmonic(data: Regression, *, ridge: float = 0.0) -> Interpolant:
 
     It is the polyharmonic spline, the counterpart of `spline` with constant zeta.
 
-    **Source:** Jin and Montufar (JMLR 2023), theorem 5.
+    **Source:** Jin and Montufar (JMLR 2023), theorem 8.
     """
     return interpolant(_cubic, data, degree=1, ridge=ridge)
 
