@@ -10,6 +10,7 @@ from .evidence import (
     Evidence as Evidence,
     at_least as at_least,
     at_most as at_most,
+    median_interval as median_interval,
     near as near,
     power as power,
 )

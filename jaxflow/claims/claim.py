@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .._types import Preset
+from ..falsify import Certificate
 from ..machine.progress import Progress
 from ..sweeps import Sweep
 from .evidence import Evidence
@@ -66,6 +67,8 @@ class Claim:
     - `mutant_changes`: arguments that make the statement false where no number moves; the same
       check must refute it. `control_changes`: arguments of a true statement that tells something
       that the claim does not. None: there is none.
+    - `prove`: `prove(setting)`, a certificate that the statement is false, for one that comes out
+      False; None where it finds none.
     - `group`: claims of one group share experiments, and `verify_all` keeps them in one process.
     """
 
@@ -86,6 +89,7 @@ class Claim:
     control_changes: Arguments | None = None
     group: str | None = None
     latex: str | Callable[..., str] = ""
+    prove: Callable[[Any], Certificate | None] | None = None
 
     def __post_init__(self):
         if self.moves is not None and self.moves.argument not in self.arguments:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy.stats import binom
 
 from ..dynamics.status import failed
 from ..sweeps.power_law import exponent
@@ -140,6 +141,13 @@ def near(
         moved=lambda moved: near(name, value, interval, moved, tolerance, **more),
         **more,
     )
+
+
+def median_interval(values: Any, level: float = 0.99) -> tuple[float, float]:
+    """The interval of a median between two order statistics, exact for any distribution."""
+    ordered = np.sort(np.ravel(values))
+    skip = max(int(binom.ppf(0.5 - level / 2, len(ordered), 0.5)), 1)
+    return float(ordered[skip - 1]), float(ordered[-skip])
 
 
 def power(

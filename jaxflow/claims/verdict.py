@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from ..falsify import Certificate
 from ..machine.files import plain
 from .resolution import Resolution
 
@@ -43,6 +44,7 @@ class Verdict:
     slacks: tuple[float, ...] = ()  # of all trials that count, sorted; evenly thinned to 256
     interval: tuple[float, float] | None = None  # of a measured number
     margin: tuple[float, float] | None = None  # where the number is to lie
+    certificate: Certificate | None = None  # a proof that the statement is false
 
     @property
     def as_expected(self) -> bool:
@@ -65,7 +67,8 @@ class Verdict:
             if (given := found[name]) is not None
         }
         pairs = {name: tuple(x) for name in _PAIRS if (x := found[name]) is not None}
-        return cls(**{**found, **fine, **pairs})
+        proof = found["certificate"] and Certificate(**found["certificate"])
+        return cls(**{**found, **fine, **pairs, "certificate": proof})
 
     def to_json(self) -> dict[str, Any]:
         """The verdict in plain values; a number that is not finite becomes null."""

@@ -58,6 +58,7 @@ def judge(claim: Claim, evidence: Evidence, preset: str) -> Verdict:
         **said,
         **found,
         **_near_misses(claim, evidence, preset),
+        certificate=claim.prove(claim.setting(preset)) if claim.prove and holds is False else None,
         latex=claim.typeset,
         preset=preset,
         holds=holds,

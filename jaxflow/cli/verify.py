@@ -140,6 +140,11 @@ class Record:
             ran = {**environment(), "settings": self.settings}
             plotting.write_report(self.page / "index.html", self.ordered, ran)
             self.drawn = time.monotonic()
+            for verdict in self.ordered:
+                if verdict.certificate is not None:
+                    folder = self.page / "certificates"
+                    folder.mkdir(exist_ok=True)
+                    verdict.certificate.save(folder / f"{verdict.id}.json")
 
 
 def _draw(verdicts: list[Verdict], folder: Path) -> None:

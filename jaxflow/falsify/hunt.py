@@ -25,6 +25,7 @@ from ..machine.arguments import instance, integer, positive
 from ..machine.compiling import jit
 from ..machine.files import atomic_write
 from ..machine.keys import Key, as_key
+from .certificate import Certificate, certify
 from .charts import Chart, Free, Size
 from .exact_flow import exact_flow
 from .inequality import Inequality
@@ -49,7 +50,9 @@ class Falsification:
     where it was found: `network` (at time 0), `data`, its `size`, the time `t` if the inequality is
     about trajectories, and the `sides` (smaller, larger) there; `evaluations`, the number of slacks
     computed within the hypotheses; `unconfirmed`, the number of suspected violations that
-    multiprecision did not confirm; the number of `sizes` searched; and the `seconds` that it took.
+    multiprecision did not confirm; the number of `sizes` searched; the `seconds` that it took; and
+    the `certificate`, a proof by ball arithmetic at a point nearby, if there is one: it is saved by
+    `certificate.save(path)` and checked without jaxflow.
     """
 
     statement: str
@@ -66,6 +69,7 @@ class Falsification:
     unconfirmed: int
     sizes: int
     seconds: float
+    certificate: Certificate | None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write X, Y, the arrays of the network and t as `.npz`, for `load(path, center=False)`."""
@@ -99,7 +103,8 @@ class Falsification:
         where = f"r = {r}, m = {m}, h = {h}" + (f", L = {L}" if L > 2 else "")
         hunt = f"{self.evaluations:,} evaluations, {self.sizes} sizes, {self.seconds:.0f} s"
         if self.violated:
-            return f"FALSE: slack {self.exact_slack:.3g} at {where} ({hunt})"
+            proved = ", proved by ball arithmetic nearby" if self.certificate else ""
+            return f"FALSE{proved}: slack {self.exact_slack:.3g} at {where} ({hunt})"
         rest = f"; {self.unconfirmed} suspicions unconfirmed" if self.unconfirmed else ""
         return f"no violation; tightest slack {self.slack:.3g} at {where} ({hunt}{rest})"
 
@@ -216,6 +221,7 @@ def falsify(
         evaluations=done,
         unconfirmed=unconfirmed,
         sizes=len(visited),
+        certificate=certify(inequality, chart, size, c) if violated else None,
         seconds=time.perf_counter() - start,
     )
 

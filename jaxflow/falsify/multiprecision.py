@@ -18,6 +18,8 @@ import mpmath
 import numpy as np
 from jax.extend import core
 
+from .matrices import all_, batched, cholesky, eigh, extreme, named, qr, svd, triangular
+
 DIGITS = 50
 
 
@@ -69,16 +71,7 @@ def _exact(x: Any) -> np.ndarray:
     if _held(x):
         return x
     x = np.asarray(x)
-    return _all(mpmath.mpf, x.astype(float)) if x.dtype.kind == "f" else x
-
-
-def _all(rule: Callable[..., Any], *arrays: Any) -> np.ndarray:
-    """The rule applied entry by entry, with broadcasting."""
-    arrays = np.broadcast_arrays(*arrays)
-    out = np.empty(arrays[0].shape, object)
-    for index in np.ndindex(out.shape):
-        out[index] = rule(*(a[index] for a in arrays))
-    return out
+    return all_(mpmath.mpf, x.astype(float)) if x.dtype.kind == "f" else x
 
 
 def _run(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
@@ -190,11 +183,11 @@ def _scatter_add(equation: Any, x: np.ndarray, where: Any, updates: np.ndarray) 
 
 
 def _each(rule: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda equation, *values: _all(rule, *values)
+    return lambda equation, *values: all_(rule, *values)
 
 
 def _compare(rule: Callable[[Any, Any], bool]) -> Callable[..., Any]:
-    return lambda equation, *values: _all(rule, *values).astype(bool)
+    return lambda equation, *values: all_(rule, *values).astype(bool)
 
 
 def _fold(rule: Callable[[Any, Any], Any], start: Any) -> Callable[..., Any]:
@@ -221,90 +214,16 @@ def _dot(equation: Any, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     right = b.transpose(*bb, *cb, *fb).reshape(int(np.prod(batch)), size, int(np.prod(columns)))
     out = np.empty((left.shape[0], left.shape[1], right.shape[2]), object)
     for n, i, j in np.ndindex(out.shape):
-        out[n, i, j] = mpmath.fdot(left[n, i], right[n, :, j])
+        pairs = zip(left[n, i], right[n, :, j], strict=True)
+        out[n, i, j] = sum((a * b for a, b in pairs), mpmath.mpf(0))
     return out.reshape(*batch, *rows, *columns)
 
 
 def _convert(equation: Any, x: np.ndarray) -> np.ndarray:
     dtype = equation.params["new_dtype"]
     if jnp.issubdtype(dtype, jnp.floating):
-        return x if _held(x) else _all(lambda v: mpmath.mpf(float(v)), x)
+        return x if _held(x) else all_(lambda v: mpmath.mpf(float(v)), x)
     return x.astype(dtype)
-
-
-def _batched(rule: Callable[..., tuple[np.ndarray, ...]]) -> Callable[..., Any]:
-    """A rule for matrices, applied along leading axes."""
-
-    def apply(equation: Any, *values: np.ndarray) -> list[np.ndarray]:
-        lead = values[0].shape[:-2]
-        found = [rule(equation, *(v[index] for v in values)) for index in np.ndindex(lead)]
-        outs = []
-        for parts in zip(*found, strict=True):
-            out = np.empty((*lead, *parts[0].shape), object)
-            for index, part in zip(np.ndindex(lead), parts, strict=True):
-                out[index] = part
-            outs.append(out)
-        return outs
-
-    return apply
-
-
-def _matrix(x: np.ndarray) -> Any:
-    return mpmath.matrix(x.tolist())
-
-
-def _array(x: Any, shape: tuple[int, ...]) -> np.ndarray:
-    out = np.empty(int(np.prod(shape)), object)
-    out[:] = list(x)
-    return out.reshape(shape)
-
-
-def _eigh(equation: Any, x: np.ndarray) -> tuple[np.ndarray, ...]:
-    n = len(x)
-    values, vectors = mpmath.eigsy(_matrix((x + x.T) / 2))
-    return _array(vectors, (n, n)), _array(values, (n,))
-
-
-def _svd(equation: Any, x: np.ndarray) -> tuple[np.ndarray, ...]:
-    (n, m), params = x.shape, equation.params
-    k = min(n, m)
-    if not params["compute_uv"]:
-        return (_array(mpmath.svd_r(_matrix(x), compute_uv=False), (k,)),)
-    full = params["full_matrices"]
-    left, values, right = mpmath.svd_r(_matrix(x), full_matrices=full)
-    p, q = (n, m) if full else (k, k)
-    return _array(values, (k,)), _array(left, (n, p)), _array(right, (q, m))
-
-
-def _qr(equation: Any, x: np.ndarray) -> tuple[np.ndarray, ...]:
-    full = equation.params.get("full_matrices", False)
-    n, m = x.shape
-    k = n if full else min(n, m)
-    Q, R = mpmath.qr(_matrix(x), mode="full")
-    Q, R = _array(Q, (n, n)), _array(R, (n, m))
-    return Q[:, :k], R[:k]
-
-
-def _cholesky(equation: Any, x: np.ndarray) -> tuple[np.ndarray, ...]:
-    return (_array(mpmath.cholesky(_matrix(x)), x.shape),)
-
-
-def _triangular(equation: Any, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
-    params = equation.params
-    lower = params["lower"]
-    a = np.where(np.tri(len(a), dtype=bool) if lower else np.tri(len(a), dtype=bool).T, a, 0)
-    if params.get("unit_diagonal"):
-        np.fill_diagonal(a, mpmath.mpf(1))
-    if params.get("transpose_a"):
-        a = a.T
-    if params["left_side"]:
-        return (_solve(a, b),)
-    return (_solve(a.T, b.T).T,)
-
-
-def _solve(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    A = _matrix(a)
-    return np.stack([_array(mpmath.lu_solve(A, _matrix(c[:, None])), (len(a),)) for c in b.T], 1)
 
 
 def _sign(x: Any) -> Any:
@@ -332,10 +251,10 @@ def _sort(equation: Any, *values: np.ndarray) -> list[np.ndarray]:
 
 
 # Primitives that mpmath has under the same name.
-_SAME = "sqrt cbrt exp expm1 log log1p sin cos tan tanh sinh cosh atanh asinh acosh atan2 erf"
+_SAME = "sqrt cbrt exp expm1 log log1p sin cos tan tanh sinh cosh atanh asinh acosh atan2 erf erfc"
 
 RULES: dict[str, Callable[..., Any]] = {
-    **{name: _each(getattr(mpmath, name)) for name in _SAME.split()},
+    **{name: _each(named(name)) for name in _SAME.split()},
     **{name: _compare(getattr(operator, name)) for name in ("gt", "ge", "lt", "le", "eq", "ne")},
     "add": _each(operator.add),
     "add_any": _each(operator.add),
@@ -344,31 +263,31 @@ RULES: dict[str, Callable[..., Any]] = {
     "div": _each(operator.truediv),
     "neg": _each(operator.neg),
     "abs": _each(abs),
-    "max": _each(max),
-    "min": _each(min),
+    "max": _each(extreme("max")),
+    "min": _each(extreme("min")),
     "sign": _each(_sign),
     "square": _each(lambda x: x * x),
-    "rsqrt": _each(lambda x: 1 / mpmath.sqrt(x)),
+    "rsqrt": _each(lambda x: 1 / named("sqrt")(x)),
     "exp2": _each(lambda x: mpmath.mpf(2) ** x),
     "logistic": _each(_logistic),
     "pow": _each(operator.pow),
-    "integer_pow": lambda equation, x: _all(lambda v: v ** equation.params["y"], x),
+    "integer_pow": lambda equation, x: all_(lambda v: v ** equation.params["y"], x),
     "is_finite": _compare(mpmath.isfinite),
-    "select_n": lambda equation, which, *cases: _all(lambda i, *c: c[int(i)], which, *cases),
+    "select_n": lambda equation, which, *cases: all_(lambda i, *c: c[int(i)], which, *cases),
     "clamp": _each(lambda low, x, high: min(max(low, x), high)),
     "reduce_sum": _fold(operator.add, lambda: mpmath.mpf(0)),
     "reduce_prod": _fold(operator.mul, lambda: mpmath.mpf(1)),
-    "reduce_max": _fold(max, lambda: -mpmath.inf),
-    "reduce_min": _fold(min, lambda: mpmath.inf),
+    "reduce_max": _fold(extreme("max"), lambda: None),
+    "reduce_min": _fold(extreme("min"), lambda: None),
     "cumsum": _scan(operator.add),
     "cumprod": _scan(operator.mul),
     "sort": _sort,
     "dot_general": _dot,
     "scatter-add": _scatter_add,
     "convert_element_type": _convert,
-    "eigh": _batched(_eigh),
-    "svd": _batched(_svd),
-    "qr": _batched(_qr),
-    "cholesky": _batched(_cholesky),
-    "triangular_solve": _batched(_triangular),
+    "eigh": batched(eigh),
+    "svd": batched(svd),
+    "qr": batched(qr),
+    "cholesky": batched(cholesky),
+    "triangular_solve": batched(triangular),
 }

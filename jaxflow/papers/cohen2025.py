@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
-from scipy import stats
 
-from ..claims import Evidence, Moves, Paper, near, once, presets
+from ..claims import Evidence, Moves, Paper, median_interval, near, once, presets
 from ..data import Regression
 from ..theory import oscillation
 from .settings.edge_of_stability import (
@@ -104,15 +103,13 @@ def average(setting: Setting, quantity: str, share: float = 1.0) -> Evidence:
     seen = np.exp(squares[quantity]).mean(axis=-1)
     eta = np.asarray(setting.rates)[:, None]
     added = predicted["variance"] * {"loss": 1 / eta, "gradient": 4 / eta**2}[quantity]
-    ratio = np.sort((predicted[quantity] - (1 - share) * added) / seen, axis=1)
-    networks = ratio.shape[1]
-    skip = max(int(stats.binom.ppf(0.005, networks, 0.5)), 1)
-    low, high = ratio[:, skip - 1].min(), ratio[:, networks - skip].max()
+    ratio = (predicted[quantity] - (1 - share) * added) / seen
+    lows, highs = zip(*map(median_interval, ratio), strict=True)
     middle = np.median(ratio, axis=1)
     return near(
         "median_ratio",
         float(middle[np.argmax(np.abs(middle - 1))]),
-        None if failures(descent).any() else (float(low), float(high)),
+        None if failures(descent).any() else (min(lows), max(highs)),
         1.0,
         0.15,
         trials="networks",

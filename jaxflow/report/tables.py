@@ -109,6 +109,8 @@ def verdict_panel(verdict: Verdict) -> Panel:
         f"[dim]{escape(verdict.source)} ({escape(verdict.provenance)})[/]",
         f"{word}: {escape(verdict.reason)}",
     ]
+    if verdict.certificate is not None:
+        lines.append("proved to be false by ball arithmetic: see the certificate")
     lines += [f"how fine: {escape(said)}" for said in fineness(verdict)]
     for name, variant, wanted in variants(verdict):
         said = outcome(variant, wanted)

@@ -6,7 +6,7 @@ import xarray as xr
 from scipy.stats import binom
 
 import jaxflow as jf
-from jaxflow.claims import Evidence, for_all, upper_limit, with_probability, within
+from jaxflow.claims import Evidence, for_all, median_interval, upper_limit, with_probability, within
 from jaxflow.claims.rules import FAILED_SHARE
 
 ALLOWANCE = 1e-6
@@ -189,3 +189,12 @@ def test_a_failed_trial_counts_against_an_event_and_not_for_its_failing():
 def test_a_number_is_judged_by_its_interval(interval, expected):
     found = Evidence(interval=interval, margin=(-0.53, -0.47), rule=within)
     assert found.decide()[0] is expected
+
+
+@pytest.mark.parametrize(("count", "skip"), [(8, 1), (16, 3), (32, 9), (100, 37)])
+def test_the_interval_of_a_median_covers_it(count, skip):
+    low, high = median_interval(np.arange(count)[::-1])
+    assert (low, high) == (skip - 1, count - skip)
+    # Fewer than `skip` of `count` values are below the median with probability 0.5% at most.
+    assert binom.cdf(skip - 1, count, 0.5) <= 0.005 or skip == 1
+    assert binom.cdf(skip, count, 0.5) > 0.005

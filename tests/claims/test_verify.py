@@ -17,7 +17,7 @@ KEYS = {
     "id", "source", "provenance", "statement", "preset", "holds", "expected", "reason", "measured",
     "predicted", "uncertainty", "slack", "trajectories", "vacuous", "failed", "seconds", "mutant",
     "control", "hypotheses", "latex", "resolution", "room", "trials", "slacks", "interval",
-    "margin",
+    "margin", "certificate",
 }  # fmt: skip
 
 

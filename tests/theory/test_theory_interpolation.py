@@ -26,9 +26,16 @@ def line_limit(depth):
 
 @pytest.mark.parametrize("depth", [2.0, 2.5, 3.0, 4.0])
 def test_selected_minimizer_of_the_line(depth):
-    np.testing.assert_allclose(theory.least_l1(LINE, depth=depth), line_limit(depth), atol=1e-12)
+    np.testing.assert_allclose(theory.least_l1(LINE, depth=depth), line_limit(depth), atol=1e-13)
     # Without a depth: any of them.
     assert np.abs(theory.least_l1(LINE)).sum() == pytest.approx(3, abs=1e-9)
+
+
+@pytest.mark.parametrize("more", [1e-5, 1e-9, 1e-13])
+def test_the_limit_is_continuous_in_the_depth_at_two(more):
+    at = theory.least_l1(LINE, depth=2.0)
+    gap = np.abs(theory.least_l1(LINE, depth=2.0 + more) - at).max()
+    assert gap <= 0.1 * more + 1e-13
 
 
 @pytest.mark.parametrize(("depth", "alpha"), [(2.0, 1e-8), (2.5, 1e-4), (3.0, 1e-3)])

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
 from ...claims import Evidence, presets
 from ...data import Regression
+from ...falsify import prove
 from ...falsify.charts import Free, Size
 from ...falsify.inequality import Inequality
 from ...networks import span_factors
@@ -26,6 +28,12 @@ TIMES = np.linspace(0.1, 8, 80)  # the values of t
     expected=False,
     settings=presets(quick=TIMES, paper=TIMES, large=TIMES),
     moves="rate",
+    prove=lambda t: prove(
+        "P(|a| > 2 + t) <= 2 exp(-t^2) for a standard normal number a",
+        lambda c: jax.scipy.special.erfc((2 + c["t"]) / jnp.sqrt(2.0)),
+        lambda c: 2 * jnp.exp(-(c["t"] ** 2)),
+        {"t": np.asarray(6.0)},
+    ),
     control={"rate": 0.5},
 )
 def concentration_step(t: np.ndarray, rate: float = 1.0, scale: float = 1.0) -> Evidence:

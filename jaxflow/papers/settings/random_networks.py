@@ -12,6 +12,8 @@ import jax.random as jr
 import numpy as np
 
 from ...claims import Claim, Evidence, Paper, once, presets
+from ...falsify import Certificate
+from ...falsify.certificate import certify
 from ...falsify.charts import Chart, Size
 from ...falsify.hunt import NOISE, Sides, exact_sides, second_opinion
 from ...falsify.inequality import Inequality, relative_slack
@@ -44,6 +46,7 @@ def inequality(
     `tight_chart` (by default the same chart) attain the inequality, or, if the claimed one is
     false, the `sound` one; and further fields of `Claim`.
     """
+    sizes = sizes or chart.sizes()
     there = {
         "inequality": claimed if sound is None else sound,
         "chart": chart if tight_chart is None else tight_chart,
@@ -53,9 +56,12 @@ def inequality(
         lambda inequality, factor, **_: _stronger(inequality, factor).statement,
         name=name,
         settings=DRAWS,
-        each=[{"inequality": claimed, "chart": chart, "sizes": sizes or chart.sizes()}],
+        each=[{"inequality": claimed, "chart": chart, "sizes": sizes}],
         moves="factor",
         attained=there,
+        prove=functools.partial(
+            proof, inequality=claimed, chart=chart, sizes=sizes or chart.sizes()
+        ),
         **fields,
     )
     decorate(tried)
@@ -101,6 +107,20 @@ def tried(
         predicted={"slack": ">= 0"},
         trials="networks",
     )
+
+
+def proof(
+    draws: int, inequality: Inequality, chart: Chart, sizes: Sequence[Size]
+) -> Certificate | None:
+    """A proof that the inequality is false, near the worst of these random networks."""
+    found = []
+    for i, size in enumerate(sizes):
+        drawn, smaller, larger, meets = _sides(inequality, chart, size, i, draws)
+        slack = np.where(meets, relative_slack(np, smaller, larger), np.inf)
+        worst = int(np.nanargmin(slack))
+        found.append((slack[worst], size, jax.tree.map(lambda x, j=worst: x[j], drawn)))
+    _, size, coordinates = min(found, key=lambda one: one[0])
+    return certify(inequality, chart, size, coordinates)
 
 
 def _stronger(inequality: Inequality, factor: float) -> Inequality:

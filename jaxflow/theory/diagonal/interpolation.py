@@ -182,26 +182,28 @@ def _linear_program(
 
 
 def _selected(start: np.ndarray, free: np.ndarray, depth: float) -> np.ndarray:
-    """The point of `start + free t`, all positive, that the flow selects."""
-    power = 2 / depth
+    """The point of `start + free t`, all positive, that the flow selects.
+
+    The sum of the entries is the same everywhere, so that `g_L` may be scaled and a multiple of x
+    be added: with `q = 1 - 2/L` to `x (1 - x^-q) / q`, which is as precise near L = 2.
+    """
+    q = 1 - 2 / depth
 
     def goal(t: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         x = start + free @ t
         if np.min(x) <= 0:
             return np.inf, np.zeros(len(t)), np.eye(len(t))
-        if depth == 2:
-            value, slope, bend = np.sum(x * (np.log(x) - 1)), np.log(x), 1 / x
-        else:
-            value, slope = -np.sum(x**power) / power, -(x ** (power - 1))
-            bend = (1 - power) * x ** (power - 2)
-        return float(value), free.T @ slope, (free.T * bend) @ free
+        part = np.log(x) if q == 0 else np.expm1(-q * np.log(x)) / -q
+        bend = (1 - q) * x ** (-1 - q)
+        return float(np.sum(x * part)), free.T @ ((1 - q) * part), (free.T * bend) @ free
 
     t = np.zeros(free.shape[1])
     for _ in range(200):
         value, slope, bend = goal(t)
         step = -np.linalg.solve(bend, slope)
-        size = 1.0
-        while size > 1e-12 and not goal(t + size * step)[0] <= value + 0.25 * size * (slope @ step):
+        size, rounding = 1.0, 1e-15 * max(1.0, abs(value))
+        enough = value + rounding
+        while size > 1e-12 and not goal(t + size * step)[0] <= enough + 0.25 * size * slope @ step:
             size /= 2
         t = t + size * step
         if abs(slope @ step) <= 1e-28 * max(1.0, abs(value)) or size <= 1e-12:
