@@ -102,6 +102,8 @@ LARGER = (*SIZES, Size(4, 4, 5, 6))
     provenance="second-hand",
     latex=r"\dot W = -\sum_{j=1}^{L} \left[W W^\top\right]^{\frac{j-1}{L}}\, \nabla "
     r"\mathcal{L}(W)\, \left[W^\top W\right]^{\frac{L-j}{L}}",
+    noun="velocity",
+    moved="times {:.12g}",
     hypotheses="balanced layers",
     settings=presets(quick=SIZES, paper=LARGER, large=LARGER),
     tolerance=1e-6,

@@ -155,6 +155,8 @@ def descended(sizes: Sizes, depth: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     source="derived: descent on its energy, (14)",
     provenance="derived",
     latex=r"w \leftarrow w + \eta\, w^{L - 1} \left(s - w^L\right)",
+    noun="step size",
+    moved="with {:.12g} eta for eta",
     **FORMULA,
 )
 def descent(sizes: Sizes, time_factor: float) -> np.ndarray:
