@@ -152,7 +152,7 @@ def descended(sizes: Sizes, depth: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 @agreement(
     paper,
     "w <- w + eta w^(L-1) (s - w^L) in every mode, for gradient descent of L layers of mode w",
-    source="derived: descent on its energy, (14)",
+    source="descent on its energy, (14)",
     provenance="derived",
     latex=r"w \leftarrow w + \eta\, w^{L - 1} \left(s - w^L\right)",
     noun="step size",
