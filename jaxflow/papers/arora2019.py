@@ -22,7 +22,7 @@ from ..theory import deficiency_margin, end_to_end_velocity, layer_imbalances
 from .settings.agreement import agreement, relative
 from .settings.decay import decay, follow
 
-paper = Paper("arora2019", "Arora, Cohen, Golowich, Hu (ICLR 2019)", provenance="second-hand")
+paper = Paper("arora2019", "Arora, Cohen, Golowich, Hu (ICLR 2019)", provenance="read")
 HYPOTHESES = "whitened inputs, balanced layers, deficiency margin c > 0"
 
 
@@ -57,7 +57,9 @@ QUANTITIES = ("W_(l+1)^T W_(l+1) - W_l W_l^T", "W_1 W_1^T")  # as `Drift` has th
 
 @paper.claim(
     "(d/dt) ({quantity}) = 0",
-    source="section 3",
+    source="quoted there from Arora, Cohen, Hazan (ICML 2018)",
+    provenance="second-hand",
+    latex=r"\frac{d}{dt}\left(W_{l+1}^\top W_{l+1} - W_l W_l^\top\right) = 0",
     settings=presets(unbalanced, quick=(8, [4]), paper=(32, [3, 5, 8]), large=(256, [3, 5, 8])),
     mutant={"quantity": QUANTITIES[1]},
 )
@@ -96,6 +98,12 @@ LARGER = (*SIZES, Size(4, 4, 5, 6))
 @agreement(
     paper,
     "W' = -sum_j [W W^T]^((j-1)/L) (dL/dW) [W^T W]^((L-j)/L)",
+    source="quoted there from Arora, Cohen, Hazan (ICML 2018)",
+    provenance="second-hand",
+    latex=r"\dot W = -\sum_{j=1}^{L} \left[W W^\top\right]^{\frac{j-1}{L}}\, \nabla "
+    r"\mathcal{L}(W)\, \left[W^\top W\right]^{\frac{L-j}{L}}",
+    noun="velocity",
+    moved="times {:.12g}",
     hypotheses="balanced layers",
     settings=presets(quick=SIZES, paper=LARGER, large=LARGER),
     tolerance=1e-6,
@@ -159,7 +167,10 @@ MARGINS = presets(
 
 @paper.claim(
     "L(t) - L* <= exp(-{factor:times}c^(2 - 2/L) t) (L(0) - L*)",
-    source="theorem 2 (gradient flow)",
+    source="section 3.2, the proof of lemma 1 for gradient flow, which gives twice this "
+    "exponent; theorem 1 is for descent",
+    latex=r"\mathcal{L}(t) - \mathcal{L}^* \le e^{-c^{2 - 2/L}\, t} \left(\mathcal{L}(0) - "
+    r"\mathcal{L}^*\right)",
     hypotheses=HYPOTHESES,
     settings=MARGINS,
     moves=Moves("factor", "rate"),
@@ -172,6 +183,7 @@ def rate(dataset: xr.Dataset, setting: Sweep, factor: float = 1.0) -> Evidence:
 @paper.claim(
     "sigma_min(W(t)) >= {factor:times}c for all t",
     source="definition 2 and claim 1",
+    latex=r"\sigma_{\min}(W(t)) \ge c \quad \text{for all } t \ge 0",
     hypotheses=HYPOTHESES,
     settings=MARGINS,
     moves="factor",

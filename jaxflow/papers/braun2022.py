@@ -20,10 +20,12 @@ SQUARE_AND_RECTANGULAR = (
 
 @agreement(
     paper,
-    "Q Q^T = Z M^-1 Z^T with Z, M of theorem 3.1, Q = [U1; V]",
-    source="theorem 3.1",
+    "Q Q^T = Z M^-1 Z^T, Q = [U1; V], with Z and M of theory.braun",
+    source="as a co-author's later thesis quotes it",
+    latex=r"Q Q^\top(t) = Z M^{-1} Z^\top, \qquad Q = \begin{pmatrix} U_1 \\ V \end{pmatrix}",
     settings=everywhere(*SQUARE_AND_RECTANGULAR),
-    hypotheses="whitened inputs, U1^T U1 = V^T V, B of the theorem invertible",
+    hypotheses="whitened inputs, U1^T U1 = V^T V, targets and product of full rank, the B "
+    "of theory.braun invertible",
 )
 def exact(cases: tuple[Case, ...], time_factor: float) -> np.ndarray:
     """Square and rectangular targets."""

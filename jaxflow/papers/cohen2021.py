@@ -26,7 +26,8 @@ paper = Paper(
 
 @paper.claim(
     "the median of S over the late half of descent is {height:.12g} / eta",
-    source="section 3",
+    source="abstract; and the companion text of Cohen et al. (2025)",
+    latex=r"\operatorname{median}_{t \ge T/2} S(w_t) = \frac{2}{\eta}",
     hypotheses=f"{MIDPOINTS}; to 1e-3 relative; where the central flow stays at the edge",
     settings=SETTLED,
     moves=Moves("height", "height"),
@@ -48,7 +49,8 @@ def edge(setting: Setting, height: float = 2.0) -> Evidence:
 
 @paper.claim(
     "along the gradient flow S rises from below 2 / eta to above {factor:times}2 / eta",
-    source="section 3.1",
+    source="as in the companion text of Cohen et al. (2025)",
+    latex=r"S(w(0)) < \frac{2}{\eta} < S(w(T)) \quad \text{along the gradient flow}",
     hypotheses=PROBLEM,
     settings=RISING,
     moves=Moves("factor", "sharpness"),

@@ -34,7 +34,9 @@ paper = Paper(
 
 @paper.claim(
     FOLLOWS,
-    source="section 3",
+    source="as in the companion text by its authors, part I",
+    latex=r"\lVert w_t - w(t)\rVert \le 0.1\, \lVert w_t - w_{\text{flow}}(t)\rVert \quad "
+    r"\text{late in training}",
     hypotheses=MIDPOINTS,
     settings=RISING,
     moves=SHARE,
@@ -77,11 +79,24 @@ def _average(quantity: str, share: float) -> str:
     return f"<{seen}> along descent = {seen} + {times}{added} at the central flow"
 
 
+AVERAGES = {
+    "loss": (
+        r"\langle \mathcal{L}(w_t)\rangle = \mathcal{L}(w(t)) + \frac{1}{\eta} "
+        r"\operatorname{tr} \Sigma(t)"
+    ),
+    "gradient": (
+        r"\langle \lVert\nabla \mathcal{L}(w_t)\rVert^2\rangle = \lVert\nabla "
+        r"\mathcal{L}(w(t))\rVert^2 + \frac{4}{\eta^2} \operatorname{tr} \Sigma(t)"
+    ),
+}
+
+
 @paper.claim(
     _average,
     name="{quantity}",
     each=[{"quantity": "loss"}, {"quantity": "gradient"}],
-    source="section 3",
+    source="as in the companion text and the code by its authors",
+    latex=lambda quantity, **_: AVERAGES[quantity],
     hypotheses=f"{PROBLEM}; Sigma is the covariance of the oscillation, <...> the average over the "
     "last half; to 15 % in the median over networks",
     settings=presets(

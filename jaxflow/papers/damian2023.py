@@ -83,7 +83,9 @@ def spikes(setting: Setting) -> dict[str, np.ndarray]:
 
 @paper.claim(
     "||descent - {model}|| <= 4 epsilon delta over 4 / epsilon steps",
-    source="theorem 1; the constant is measured",
+    source="as in its authors' code; the constant is measured",
+    latex=r"\lVert w_t - \hat w_t\rVert \le 4\, \epsilon \delta \quad \text{for } t \le "
+    r"\frac{4}{\epsilon}",
     hypotheses=f"{PROBLEM}; epsilon = eta sqrt(alpha) and delta = sqrt(2 alpha / beta), "
     "alpha = -<grad L, grad S>, beta = ||grad S_perp||^2 of the part of grad S orthogonal to the "
     "leading eigenvector u; from 0.3 delta u beside the central flow, where it reaches 2 / eta",
@@ -103,7 +105,9 @@ def largest(setting: Setting) -> Setting:
 
 @paper.claim(
     FOLLOWS,
-    source="section 3",
+    source="as in its authors' code",
+    latex=r"\lVert w_t - w^\dagger_t\rVert \le 0.1\, \lVert w_t - w_{\text{flow}}(t)\rVert "
+    r"\quad \text{late in training}",
     hypotheses=MIDPOINTS,
     settings=presets(largest, quick=RISING("quick"), paper=RISING("paper"), large=RISING("large")),
     moves=SHARE,
@@ -122,6 +126,12 @@ STARTS = np.linspace(0.02, 0.4, 8)  # x over its standard deviation, at y = 0
 TENDS = {
     "energy": "max |E - E(0)|, E the energy of the map in the limit",
     "spike": "max y / sqrt(alpha (z - log z - 1)) - 1, z = x(0)^2 beta / (2 alpha)",
+}
+
+TYPESET = {
+    "energy": r"\max_t \lvert E(x_t, y_t) - E(x_0, y_0)\rvert \,\sim\, \eta",
+    "spike": r"\frac{\max_t y_t}{\sqrt{\alpha (z - \log z - 1)}} - 1 \,\sim\, \eta, \qquad z = "
+    r"\frac{\beta\, x_0^2}{2 \alpha}",
 }
 
 
@@ -157,8 +167,9 @@ def orbits(count: int) -> dict[str, np.ndarray]:
     ),
     name="{quantity}",
     each=[{"quantity": "energy"}, {"quantity": "spike"}],
-    source="section 4; the order derived",
+    source="for whose reduced map it is derived",
     provenance="derived",
+    latex=lambda quantity, **_: TYPESET[quantity],
     hypotheses="from y = 0 over one spike and the next",
     settings=presets(quick=5, paper=7, large=9),
     run=orbits,

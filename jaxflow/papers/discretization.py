@@ -30,6 +30,12 @@ CHANGES = {
     "rate": "|c(t) - c(0)| along descent",
 }
 
+TYPESET = {
+    "weights": r"\lVert w_{\text{descent}}(t) - w_{\text{flow}}(t)\rVert \,\sim\, \eta",
+    "imbalance": r"\lVert \Lambda(t) - \Lambda(0)\rVert_F \,\sim\, \eta",
+    "rate": r"\lvert c(t) - c(0)\rvert \,\sim\, \eta",
+}
+
 
 def changes(seeds: int) -> dict[str, np.ndarray]:
     """The changes by name, each of shape (steps, seeds); that of Lambda relative to the weights."""
@@ -74,6 +80,7 @@ def changes(seeds: int) -> dict[str, np.ndarray]:
     lambda quantity, predicted: f"{CHANGES[quantity]} ~ eta^{predicted:g}",
     name="{quantity}",
     each=[{"quantity": quantity} for quantity in CHANGES],
+    latex=lambda quantity, **_: TYPESET[quantity],
     hypotheses="two-layer linear networks; step size eta below the edge of stability",
     settings=presets(quick=8, paper=32, large=128),
     run=changes,

@@ -7,7 +7,7 @@ from ..theory import domine
 from .settings.agreement import agreement
 from .settings.balanced_flow import Case, everywhere, in_their_variables, of_any_shape
 
-paper = Paper("domine2025", "Domine et al. (ICLR 2025)", provenance="read")
+paper = Paper("domine2025", "Domine et al. (ICLR 2025)", provenance="second-hand")
 SQUARE = (
     Case(seed=20, rank=3, outputs=3, width=3, lam=0.8, size=0.7),
     Case(seed=20, rank=3, outputs=3, width=3, lam=-0.5, size=0.7),
@@ -20,7 +20,9 @@ RECTANGULAR = (
 
 @agreement(
     paper,
-    "Q Q^T = Z M^-1 Z^T with the lambda-balanced Z, M of theorem 4.3, Q = [U1; V]",
+    "Q Q^T = Z M^-1 Z^T, Q = [U1; V], with Z and M of theory.domine",
+    source="as in a co-author's thesis and code",
+    latex=r"Q Q^\top(t) = Z M^{-1} Z^\top, \qquad Q = \begin{pmatrix} U_1 \\ V \end{pmatrix}",
     settings=everywhere(*SQUARE),
     hypotheses="whitened inputs, U1^T U1 - V^T V = lam I, lam != 0, "
     "as many outputs as input directions",
@@ -39,6 +41,9 @@ def exact(cases: tuple[Case, ...], time_factor: float) -> np.ndarray:
     "Q Q^T = e^(Ft) Q0 [I + Q0^T (int_0^t e^(2Fs) ds) Q0]^-1 Q0^T e^(Ft), Q = [V; U1]",
     source="beyond it: derived for any number of outputs",
     provenance="derived",
+    latex=r"Q Q^\top(t) = e^{F t} Q_0 \left[I + Q_0^\top \left(\int_0^t e^{2 F s}\, ds\right) "
+    r"Q_0\right]^{-1} Q_0^\top e^{F t}, \qquad Q = \begin{pmatrix} V \\ U_1 "
+    r"\end{pmatrix}",
     settings=everywhere(*RECTANGULAR),
     hypotheses="whitened inputs, U1^T U1 - V^T V = lam I; "
     "F = [[-lam/2 I, T^T], [T, lam/2 I]] of the targets T",

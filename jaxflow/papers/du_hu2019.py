@@ -33,7 +33,8 @@ def decays(setting: tuple[int, ...]) -> np.ndarray:
 
 @paper.claim(
     "L(k) - L* <= (1 - eta L lambda_r(X^T X) / (4 m))^({factor:times}k) (L(0) - L*) after k steps",
-    source="theorem 4.1",
+    latex=r"\mathcal{L}(k) - \mathcal{L}^* \le \left(1 - \frac{\eta L \lambda_r(X^\top X)}{4 "
+    r"m}\right)^{k} \left(\mathcal{L}(0) - \mathcal{L}^*\right)",
     hypotheses="L wide Gaussian layers (how wide is left open), m outputs, "
     "eta = m / (3 L ||X^T X||)",
     settings=presets(
@@ -71,8 +72,9 @@ def moving(samples: int, features: int, seeds: int) -> Sweep:
 
 @paper.claim(
     "||T(inf) - T(0)|| / ||T(0)|| ~ h^({predicted:g}) in the kernel regime, T the tangent kernel",
-    source="section 4 (the kernel stays near its start); the exponent is derived",
+    source="whose proof keeps the kernel near its start; the exponent is derived",
     provenance="derived",
+    latex=r"\frac{\lVert T(\infty) - T(0)\rVert}{\lVert T(0)\rVert} \,\sim\, h^{-1}",
     hypotheses="two layers of width h, entries N(0, h^(-1/2))",
     settings=presets(moving, quick=(4, 8, 128), paper=(10, 20, 64), large=(20, 40, 256)),
     moves=Moves("predicted", "exponent", by="difference"),

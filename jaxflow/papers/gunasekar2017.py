@@ -18,7 +18,7 @@ from ..theory.bias.matrix_sensing import entropic_limit
 paper = Paper(
     "gunasekar2017",
     "Gunasekar, Woodworth, Bhojanapalli, Neyshabur, Srebro (NIPS 2017)",
-    provenance="memory",
+    provenance="second-hand",
 )
 COMMUTING = "commuting measurements; the flow of X = U U^T from U(0) = alpha I"
 
@@ -72,7 +72,10 @@ def limits(setting: tuple[int, int]) -> dict[tuple[int, float], np.ndarray]:
     "X(inf) minimizes sum x (log(x / alpha^{exponent:.12g}) - 1) over the eigenvalues x of "
     "solutions",
     name="commuting",
-    source="theorem 1 and its proof",
+    source="for whose commuting measurements it is derived",
+    provenance="derived",
+    latex=r"X(\infty) = \operatorname{argmin} \sum_i x_i \left(\log \frac{x_i}{\alpha^2} - "
+    r"1\right) \quad \text{over the eigenvalues } x \text{ of solutions}",
     hypotheses=COMMUTING,
     settings=presets(quick=(5, 3), paper=(20, 8), large=(50, 20)),
     run=limits,
@@ -98,7 +101,9 @@ def least_trace(a: np.ndarray, y: np.ndarray) -> float:
 
 @paper.claim(
     "||X(inf)||_* -> min ||X||_* over X >= 0 that fit, as alpha -> 0 (at e^{log_alpha:g})",
-    source="theorem 1",
+    source="as Woodworth et al. (2020) cite it",
+    latex=r"\lVert X(\infty)\rVert_* \to \min_{X \succeq 0,\ \mathcal{A}(X) = y} \lVert "
+    r"X\rVert_* \quad \text{as } \alpha \to 0",
     hypotheses=COMMUTING,
     settings=presets(quick=(5, 3, 10), paper=(20, 8, 50), large=(50, 20, 200)),
     moves=Moves("log_alpha", "logarithm of alpha"),
@@ -163,7 +168,10 @@ def _conjecture(powers: tuple[int, ...]) -> str:
 
 @paper.claim(
     _conjecture,
-    source="conjecture; counterexample after Li, Luo, Lyu (ICLR 2021), matrix completion",
+    source="its conjecture, as later papers quote it; counterexample after Li, Luo, Lyu "
+    "(ICLR 2021), matrix completion",
+    latex=r"\lim_{\alpha \to 0} \lVert X_\alpha(\infty)\rVert_* = \min_{X \succeq 0,\ "
+    r"\mathcal{A}(X) = y} \lVert X\rVert_*",
     hypotheses="any measurements; the flow of X = U U^T from U(0) = alpha I, alpha -> 0",
     settings=presets(quick=3.0, paper=3.0, large=3.0),
     expected=False,

@@ -25,7 +25,7 @@ from ..theory import LinearizedFlow, adjusted, network_limit, polyharmonic, spli
 from .settings.agreement import relative
 from .settings.wide_networks import cloud, ends, line, points, rms, square
 
-paper = Paper("jin2023", "Jin and Montufar (JMLR 2023)", provenance="second-hand")
+paper = Paper("jin2023", "Jin and Montufar (JMLR 2023)", provenance="read")
 TOLERANCE = 0.08  # of exponents
 EXPONENT = Moves("predicted", "exponent", by="difference")
 LAWS = {
@@ -57,6 +57,12 @@ MOVEMENTS = {  # what moves; parametrization; exponent. W includes the biases
     "hidden": ("||W(inf) - W(0)||", "standard", -1.0),
     "output": ("||V(inf) - V(0)||", "standard", -0.5),
     "ntk": ("||W(inf) - W(0)|| / ||W(0)||", "ntk", -0.5),
+}
+
+MOVED = {
+    "hidden": r"\lVert W(\infty) - W(0)\rVert \,\sim\, h^{-1}",
+    "output": r"\lVert V(\infty) - V(0)\rVert \,\sim\, h^{-1/2}",
+    "ntk": r"\frac{\lVert W(\infty) - W(0)\rVert}{\lVert W(0)\rVert} \,\sim\, h^{-1/2}",
 }
 
 
@@ -99,7 +105,8 @@ def in_width(found: xr.Dataset, values: Any, predicted: float, tolerance: float)
 
 @paper.claim(
     "||f_h - g*|| ~ h^({predicted:g}), all layers trained",
-    source="theorem 1",
+    source="theorem 1 and corollary 11; judged in the root mean square",
+    latex=r"\lVert f_h - g^*\rVert \,\sim\, h^{-1/2}",
     hypotheses="f_h is a trained network of h units, and g* the spline of theorem 1; standard "
     "parametrization; f = 0 at the start",
     settings=TRAINING,
@@ -120,8 +127,9 @@ def flow(training: Training, predicted: float = -0.5) -> Evidence:
         {"what": what, "parametrization": how, "predicted": predicted}
         for what, (_, how, predicted) in MOVEMENTS.items()
     ],
-    source="derived",
+    source="derived; compare theorem 10, on the linearized network",
     provenance="derived",
+    latex=lambda what, **_: MOVED[what],
     hypotheses="all layers of a network of h units trained, hidden weights and biases W, output "
     "weights V; {parametrization} parametrization; f = 0 at the start",
     settings=TRAINING,
@@ -168,7 +176,10 @@ def on_the_line(wide: Wide, law: str) -> np.ndarray:
     ),
     name="spline_{law}",
     each=[{"law": law, "penalty": law} for law in LAWS],
-    source="theorem 1",
+    source="theorem 1, zeta by theorem 2; judged in the root mean square",
+    latex=r"\lVert f_h - g^*\rVert \,\sim\, h^{-1/2}, \qquad g^* = "
+    r"\operatorname{argmin}_{g(x_j) = y_j - u x_j - v} \int \frac{g''(x)^2}{\zeta(x)}\, "
+    r"dx",
     hypotheses=f"{OUTPUT}; {{law}} laws",
     settings=WIDE,
     run=on_the_line,
@@ -195,16 +206,31 @@ def from_kernel(wide: Wide, activation: str) -> np.ndarray:
     return ends(law, line(), *wide) - network_limit(law, line())(points(line()))
 
 
+FROM_KERNEL = "||f_h - K(., X) K(X, X)^-1 y|| ~ h^({predicted:g})"
+KERNEL: dict[str, Any] = {
+    "name": "kernel_{activation}",
+    "provenance": "derived",
+    "latex": r"\lVert f_h - K(\cdot, X) K(X, X)^{-1} y\rVert \,\sim\, h^{-1/2}",
+    "hypotheses": f"{OUTPUT}; {{activation}} units",
+    "settings": WIDE,
+    "run": from_kernel,
+    "moves": EXPONENT,
+}
+BEYOND = ("tanh", "swish")  # neither homogeneous nor Green's functions
+
+
 @paper.claim(
-    "||f_h - K(., X) K(X, X)^-1 y|| ~ h^({predicted:g})",
-    name="kernel_{activation}",
-    each=[{"activation": activation} for activation in ACTIVATIONS],
-    source="theorems 1 and 4; the kernel K derived",
-    provenance="derived",
-    hypotheses=f"{OUTPUT}; {{activation}} units",
-    settings=WIDE,
-    run=from_kernel,
-    moves=EXPONENT,
+    FROM_KERNEL,
+    each=[{"activation": activation} for activation in BEYOND],
+    source="beyond its activations, which are homogeneous; derived",
+    **KERNEL,
+)
+@paper.claim(
+    FROM_KERNEL,
+    each=[{"activation": activation} for activation in ACTIVATIONS if activation not in BEYOND],
+    source="theorem 12, the limit of infinite width, with the activations of corollary 4; the "
+    "kernel K is derived",
+    **KERNEL,
 )
 def to_kernel(gap: np.ndarray, setting: Wide, activation: str, predicted: float = -0.5) -> Evidence:
     """Distances to the interpolant of the infinite-width kernel."""
@@ -222,7 +248,9 @@ def from_polyharmonic(wide: Wide, features: int) -> np.ndarray:
     "g(x_j) = y_j - <u, x_j> - v",
     name="polyharmonic_{features}d",
     each=[{"features": 2}, {"features": 3}],
-    source="theorem 5",
+    source="theorem 8, with theorems 6 and 7; judged in the root mean square",
+    latex=r"\lVert f_h - g^*\rVert \,\sim\, h^{-1/2}, \qquad g^*(x) = \sum_j c_j \lVert x - "
+    r"x_j\rVert^3 + \langle a, x\rangle + b",
     hypotheses=f"{OUTPUT}; uniform directions, and biases that reach all samples",
     settings=WIDE,
     run=from_polyharmonic,
@@ -240,7 +268,8 @@ OPTIMIZERS: dict[str, Any] = {"SGD": optax.sgd, "Adam": optax.adam}
 
 @paper.claim(
     "{optimizer} on minibatches ends where the gradient flow ends",
-    source="section 3",
+    source="theorem 24 and remark 25 (appendix D)",
+    latex=r"\lim_{k \to \infty} w^{\text{SGD}}_k = \lim_{t \to \infty} w(t)",
     hypotheses="the output layer is trained, to zero loss",
     settings=presets(quick=(8, 100_000), paper=(16, 400_000), large=(64, 400_000)),
     mutant={"optimizer": "Adam"},

@@ -12,7 +12,7 @@ from ..theory import kunin
 from .settings.agreement import agreement
 from .settings.balanced_flow import TIMES, gram_along, whitened
 
-paper = Paper("kunin2024", "Kunin et al. (NeurIPS 2024)", provenance="read")
+paper = Paper("kunin2024", "Kunin et al. (NeurIPS 2024)", provenance="second-hand")
 Start = tuple[float, float]  # the output weight a, and the norm of the input weights w
 STARTS: tuple[Start, ...] = ((1.5, 0.2), (0.6, 0.6), (0.2, 1.2))  # lazy, balanced, rich
 
@@ -35,7 +35,10 @@ _formula = jax.jit(jax.vmap(kunin, in_axes=(None, None, None, 0)))
 @agreement(
     paper,
     "nu(t) = (-delta + q tanh(q t/2 + artanh((delta + 2 nu0)/q))) / 2, nu = w . b / a",
-    source="section 3",
+    source="as in its authors' notebook",
+    latex=r"\nu(t) = \frac{1}{2} \left(-\delta + q \tanh\left(\frac{q t}{2} + "
+    r"\operatorname{artanh} \frac{\delta + 2 \nu_0}{q}\right)\right), \qquad \nu = "
+    r"\frac{w \cdot b}{a}",
     settings=presets(quick=STARTS, paper=STARTS, large=STARTS),
     hypotheses="one neuron x -> a w . x, whitened inputs, b the targets' coefficients; "
     "delta = a(0)^2 - ||w(0)||^2, q = sqrt(delta^2 + 4 ||b||^2)",

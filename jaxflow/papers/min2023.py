@@ -48,7 +48,10 @@ inequality(
     "two_layers_printed",
     PRINTED,
     NearMinimum(),
-    source="theorem 1, (12), as printed",
+    source="theorem 1, (12) and (F.3), as printed",
+    latex=r"2 \lambda_r(\Sigma)\, \alpha_2 \le 2 \lambda_{\min}(T), \qquad \alpha_2 = "
+    r"-\Delta_+ + \sqrt{(\Delta_+ + c)^2 + 4 \nu_m^2} - \Delta_- + \sqrt{(\Delta_- + "
+    r"c)^2 + 4 \nu_r^2}",
     expected=False,
     sound=CORRECTED,
     **TWO_LAYERS,
@@ -59,6 +62,9 @@ inequality(
     CORRECTED,
     Free(),
     source="theorem 1, with the 1/2 of its proof (appendix F)",
+    latex=r"2 \lambda_r(\Sigma)\, \alpha_2 \le 2 \lambda_{\min}(T), \qquad \alpha_2 = "
+    r"\frac{1}{2} \left(-\Delta_+ + \sqrt{(\Delta_+ + c)^2 + 4 \nu_m^2} - \Delta_- + "
+    r"\sqrt{(\Delta_- + c)^2 + 4 \nu_r^2}\right)",
     **TWO_LAYERS,
 )
 
@@ -90,7 +96,8 @@ inequality(
     "balanced_printed",
     BALANCED_PRINTED,
     DeepBalanced(isotropic=True),
-    source="(19), as printed for every shape",
+    source="theorem 3, (19) at zero imbalance, as printed for every shape",
+    latex=r"L\, \sigma_{\min}(W)^{2 - 2/L} \le \lambda_{\min}(T)",
     expected=False,
     sound=BALANCED_CORRECTED,
     **BALANCED,
@@ -100,7 +107,10 @@ inequality(
     "balanced",
     BALANCED_CORRECTED,
     DeepBalanced(isotropic=True),
-    source="(19), corrected",
+    source="theorem 3, (19), corrected",
     provenance="derived",
+    latex=r"\kappa\, \sigma_{\min}(W)^{2 - 2/L} \le \lambda_{\min}(T), \qquad \kappa = "
+    r"\begin{cases} L & \text{if } W \text{ is square} \\ 1 & \text{otherwise} "
+    r"\end{cases}",
     **BALANCED,
 )

@@ -56,6 +56,12 @@ def distance(seed: int, times: float) -> float:
     return float(relative(beta / gamma, max_margin_potential(MirrorMap(scale), problem(seed)).beta))
 
 
+PATH = (
+    r"\frac{\beta}{\gamma} \to \operatorname{argmin}_{y_n x_n^\top b \ge 1} Q^L_\mu(b) "
+    r"\quad \text{as } \alpha \to \infty,\ \mu = \frac{\alpha^L}{\gamma}"
+)
+
+
 def path_statement(times: float, **_: bool) -> str:
     """The statement about the intermediate regime."""
     mu = "mu" if times == 1 else f"({times:.12g} mu)"
@@ -67,7 +73,8 @@ def path_statement(times: float, **_: bool) -> str:
 
 @paper.claim(
     path_statement,
-    source="theorem on the intermediate regime",
+    source="on its intermediate regime; the condition on the multipliers is ours",
+    latex=PATH,
     hypotheses="exponential loss, depth L = 2, gamma the least margin; here alpha = 100 and "
     "mu = 0.1; no multiplier of the problem falls as mu does, from infinity on",
     settings=SEEDS,
@@ -81,15 +88,17 @@ def path(seeds: range, times: float = 1.0) -> Evidence:
 
 @paper.claim(
     path_statement,
-    source="theorem on the intermediate regime",
+    source="not known to be in the paper: the same without the condition on the multipliers",
+    provenance="derived",
+    latex=PATH,
     hypotheses="exponential loss, depth L = 2, gamma the least margin; here alpha = 100 and "
-    "mu = 0.1",
+    "mu = 0.1; no condition on the data",
     settings=SEEDS,
     expected=False,
     mutant={"times": 1.1, "any_data": False},
     control={"any_data": False},
 )
-def path_of_any_data(seeds: range, times: float = 1.0, any_data: bool = True) -> Evidence:
+def path_without_the_condition(seeds: range, times: float = 1.0, any_data: bool = True) -> Evidence:
     """The directions on all problems."""
     if not any_data:
         return path(seeds, times)
@@ -111,7 +120,9 @@ def shares(seeds: range, norm: str, depth: float, alphas: tuple[float, ...]) -> 
 
 @paper.claim(
     "at depth 2 the {norm} margin is the greatest as L -> 0 ({least:g} of it at L = e^-100000)",
-    source="theorem on fixed alpha",
+    source="on fixed alpha at depth 2",
+    latex=r"\frac{\gamma(\beta)}{\lVert\beta\rVert_1} \to \max_b \frac{\gamma(b)}{\lVert "
+    r"b\rVert_1} \quad \text{as } \mathcal{L} \to 0",
     hypotheses="exponential loss L, fixed alpha, depth 2",
     settings=SEEDS,
     moves=Moves("least", "share"),
@@ -126,7 +137,9 @@ def l1_margin(seeds: range, norm: str = "l1", least: float = 0.95) -> Evidence:
 @paper.claim(
     "at depth 3 separators tend to stationary points of the l_(2/3) margin: what is left of the "
     "optimality condition falls by more than {factor:g} from L = e^-100000 to e^-1000000",
-    source="theorem on depth L > 2",
+    source="on fixed alpha beyond depth 2",
+    latex=r"\frac{\beta}{\gamma} \to \text{a stationary point of } \min_{y_n x_n^\top b \ge "
+    r"1} \lVert b\rVert_{2/3} \quad \text{as } \mathcal{L} \to 0",
     hypotheses="exponential loss L, fixed alpha = 0.1",
     settings=SEEDS,
     moves="factor",
@@ -145,7 +158,10 @@ def stationary(seeds: range, factor: float = 1.0) -> Evidence:
 
 @paper.claim(
     "at depth 3 the l1 margin is at least {least:g} of the greatest as L -> 0",
-    source="which does not say so beyond depth 2",
+    source="what holds at depth 2, asked at depth 3; not known to be in the paper",
+    provenance="derived",
+    latex=r"\frac{\gamma(\beta)}{\lVert\beta\rVert_1} \ge 0.95\, \max_b "
+    r"\frac{\gamma(b)}{\lVert b\rVert_1} \quad \text{as } \mathcal{L} \to 0",
     hypotheses="exponential loss L, fixed alpha = 0.1",
     settings=SEEDS,
     expected=False,

@@ -19,7 +19,7 @@ from ..theory import flat_directions, hessian_product, roughness, sharpness
 from ..theory.wide import breakpoints
 from .settings.wide_networks import drawn, line
 
-paper = Paper("sahs2022", "Sahs et al. (Frontiers in AI, 2022)", provenance="second-hand")
+paper = Paper("sahs2022", "Sahs et al. (Frontiers in AI, 2022)", provenance="memory")
 STD_W, STD_B, STD_V = 0.8, 1.3, 1.0
 
 
@@ -36,7 +36,9 @@ def units(width: int) -> list[tuple[np.ndarray, np.ndarray]]:
         f"xi ~ Cauchy(0, {'' if scale == 1 else f'{scale:g} '}s_b / s_w), and mu given xi ~ "
         "Laplace(0, s_b s_v s_w / R), R^2 = s_b^2 + s_w^2 xi^2"
     ),
-    source="theorem 3",
+    latex=r"\xi \,\sim\, \operatorname{Cauchy}\left(0, \frac{s_b}{s_w}\right), \qquad \mu "
+    r"\mid \xi \,\sim\, \operatorname{Laplace}\left(0, \frac{s_b s_v s_w}{\sqrt{s_b^2 + "
+    r"s_w^2 \xi^2}}\right)",
     hypotheses="a unit bends at xi by mu; weights, biases and outputs are normal, of standard "
     "deviations s_w, s_b and s_v",
     settings=presets(quick=100_000, paper=1_000_000, large=4_000_000),
@@ -80,7 +82,7 @@ def flown(seeds: int) -> Flown:
 
 @paper.claim(
     lambda biases: f"v^2 - w^2{' - b^2' if biases else ''} of every unit is constant",
-    source="theorem 2",
+    latex=r"\frac{d}{dt} \left(v^2 - w^2 - b^2\right) = 0",
     hypotheses="a unit of weight w, bias b and output weight v, under the gradient flow",
     settings=SEEDS,
     run=flown,
@@ -113,8 +115,9 @@ def curvature_ratio(network: ShallowNetwork, data: Regression) -> Any:
         f"at every {'minimum' if at_the_end else 'start'} the Hessian is zero along (w, b, -v), "
         "one direction per unit"
     ),
-    source="section 3.4; derived",
+    source="derived from the homogeneity of its units",
     provenance="derived",
+    latex=r"\nabla^2 \mathcal{L} \cdot (w, b, -v) = 0 \quad \text{at every minimum}",
     hypotheses="no kink at a sample",
     settings=SEEDS,
     run=flown,
@@ -161,7 +164,9 @@ DRAWS = presets(quick=1000, paper=4000, large=16000)  # networks per width
 
 @paper.claim(
     "E sum mu_i^2 = {predicted:g}",
-    source="section 3",
+    source="moments of products of normal weights, derived",
+    provenance="derived",
+    latex=r"\mathbb{E} \sum_i \mu_i^2 = 4",
     hypotheses="unit i bends by mu_i; He's initialization of one input and one output",
     settings=DRAWS,
     run=rough,
@@ -185,7 +190,9 @@ def roughness_he(found: dict[str, np.ndarray], predicted: float = 4.0) -> Eviden
 
 @paper.claim(
     "E sum mu_i^2 ~ h^({predicted:g})",
-    source="section 3",
+    source="moments of products of normal weights, derived",
+    provenance="derived",
+    latex=r"\mathbb{E} \sum_i \mu_i^2 \,\sim\, h^{-1}",
     hypotheses="unit i of h bends by mu_i; Glorot's initialization of one input and one output",
     settings=DRAWS,
     run=rough,

@@ -71,7 +71,13 @@ def balanced(sizes: Sizes, depth: int) -> tuple[Regression, np.ndarray, DeepLine
     return data, s, network
 
 
-@agreement(paper, "a(t) = s a0 / (a0 (1 - e^(-2 s t)) + s e^(-2 s t))", **FORMULA)
+@agreement(
+    paper,
+    "a(t) = s a0 / (a0 (1 - e^(-2 s t)) + s e^(-2 s t))",
+    source="section 1.3, (12)",
+    latex=r"a(t) = \frac{s\, a_0}{a_0 \left(1 - e^{-2 s t}\right) + s\, e^{-2 s t}}",
+    **FORMULA,
+)
 def modes(sizes: Sizes, time_factor: float) -> np.ndarray:
     """Two layers against `saxe`."""
     s = problem(sizes)[1]
@@ -80,7 +86,13 @@ def modes(sizes: Sizes, time_factor: float) -> np.ndarray:
     return relative(two_layers(sizes, tuple(ts))[:, None], expected[:, None])
 
 
-@agreement(paper, "t = log(af (s - a0) / (a0 (s - af))) / (2 s) from a0 to af", **FORMULA)
+@agreement(
+    paper,
+    "t = log(af (s - a0) / (a0 (s - af))) / (2 s) from a0 to af",
+    source="section 1.3, (11)",
+    latex=r"t = \frac{1}{2 s} \log \frac{a_f (s - a_0)}{a_0 (s - a_f)}",
+    **FORMULA,
+)
 def times(sizes: Sizes, time_factor: float) -> np.ndarray:
     """The flow at the times at which each mode should have 10% ... 99% of its strength."""
     s = problem(sizes)[1]
@@ -102,7 +114,14 @@ def deep_flow(sizes: Sizes, depth: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     return s, ts, followed(data, network, ts)
 
 
-@agreement(paper, "a' = L a^(2 - 2/L) (s - a) of L layers", name="deep_modes", **FORMULA)
+@agreement(
+    paper,
+    "a' = L a^(2 - 2/L) (s - a) of L layers",
+    name="deep_modes",
+    source="section 2, (15)",
+    latex=r"\dot a = L\, a^{2 - 2/L} (s - a)",
+    **FORMULA,
+)
 def deep(sizes: Sizes, time_factor: float) -> np.ndarray:
     """Three and five layers against the time integral."""
     errors = []
@@ -133,6 +152,11 @@ def descended(sizes: Sizes, depth: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 @agreement(
     paper,
     "w <- w + eta w^(L-1) (s - w^L) in every mode, for gradient descent of L layers of mode w",
+    source="descent on its energy, (14)",
+    provenance="derived",
+    latex=r"w \leftarrow w + \eta\, w^{L - 1} \left(s - w^L\right)",
+    noun="step size",
+    moved="with {:.12g} eta for eta",
     **FORMULA,
 )
 def descent(sizes: Sizes, time_factor: float) -> np.ndarray:

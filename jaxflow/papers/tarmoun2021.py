@@ -43,6 +43,9 @@ def square(size: int, seeds: int) -> Sweep:
 
 @paper.claim(
     "lim -(d/dt) log(L - L*) >= {factor:times}2 sqrt(lam^2 + 4 sigma_min(W^T Y)^2) as t -> inf",
+    source="as quoted in Min et al. (2021), v2, after corollary 6",
+    latex=r"\lim_{t \to \infty} -\frac{d}{dt} \log\left(\mathcal{L} - \mathcal{L}^*\right) "
+    r"\ge 2 \sqrt{\lambda^2 + 4\, \sigma_{\min}(W^\top Y)^2}",
     hypotheses="whitened inputs, h = r = m, U1^T U1 - V^T V = lam I",
     settings=presets(square, quick=(3, 16), paper=(5, 64), large=(20, 256)),
     moves=Moves("factor", "rate"),

@@ -28,7 +28,10 @@ def on_the_line(depth: float) -> np.ndarray:
         "of the l1 minimizers, alpha -> 0 selects the least sum g_L(|b|), g_2 = x log(x / e), "
         f"g_L = -(L/2) x^(2/L){f', with L + {shift:.12g} for L' if shift else ''}"
     ),
-    source="and their code; closed forms on their data sets",
+    source="as in its authors' code; closed forms on their data sets",
+    latex=r"\lim_{\alpha \to 0} \beta(\infty) = \operatorname{argmin}_{\text{least } \ell_1} "
+    r"\sum_i g_L(\lvert\beta_i\rvert), \qquad g_2(x) = x \log \frac{x}{e}, \quad g_L(x) "
+    r"= -\frac{L}{2} x^{2/L}",
     hypotheses="u(0) = v(0) = alpha -> 0",
     settings=presets(quick=DEPTHS, paper=DEPTHS, large=DEPTHS),
     moves=Moves("shift", "depth", by="difference"),
@@ -96,8 +99,12 @@ def slopes(problems: int, depth: float) -> np.ndarray:
     ),
     name="exponent_depth_{depth:g}",
     each=[{"depth": depth} for depth in (2.0, 3.0, 4.0)],
-    source="derived",
+    source="derived for the program whose limits they are",
     provenance="derived",
+    latex=lambda depth, **_: (
+        r"\lVert\beta(\infty) - \beta^*\rVert \,\sim\, \alpha^"
+        + (r"{2 \delta}" if depth == 2 else f"{{{depth:g}}}")
+    ),
     hypotheses="the l1 minimizer beta* is unique; over its certificates eta, "
     "delta = 1 - min max |x_j^T eta|",
     settings=presets(quick=16, paper=32, large=128),

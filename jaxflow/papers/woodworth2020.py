@@ -70,6 +70,7 @@ def ends(flows: Flows) -> list[tuple[float, float, np.ndarray]]:
         "X beta = y"
     ),
     source="theorems 1 and 3",
+    latex=r"\beta(\infty) = \operatorname{argmin}_{X \beta = y} Q^L_\alpha(\beta)",
     hypotheses="beta = u^L - v^L, u(0) = v(0) = alpha, and the flow reaches zero loss",
     settings=FLOWS,
     run=ends,
@@ -108,7 +109,8 @@ def predictors(
         "grad Phi(beta(t)) = X^T nu(t), nu' = y - X beta"
         f"{', with rows of another scale' if rows_scaled else ''}"
     ),
-    source="proof of theorem 1",
+    source="appendix D, proof of theorem 1, and appendix F",
+    latex=r"\nabla \Phi(\beta(t)) = X^\top \nu(t), \qquad \dot\nu = y - X \beta",
     hypotheses="Phi is the potential of u^L - v^L from u(0) = v(0) = alpha",
     settings=FLOWS,
     mutant={"rows_scaled": True},
@@ -126,13 +128,33 @@ def path(flows: Flows, start: float = 0.5, rows_scaled: bool = False) -> Evidenc
     return at_most("relative_error", np.concatenate(errors), 1e-9, trials="comparisons")
 
 
+THRESHOLDS = {
+    "rich": (
+        r"\alpha \le \min\left\{\left(2 (1 + \epsilon) "
+        r"\lVert\beta^*_{\ell_1}\rVert_1\right)^{-\frac{2 + \epsilon}{2 \epsilon}},\ "
+        r"e^{-d/(\epsilon \lVert\beta^*_{\ell_1}\rVert_1)}\right\} \ \Rightarrow\ "
+        r"\lVert\beta(\infty)\rVert_1 \le (1 + \epsilon) \lVert\beta^*_{\ell_1}\rVert_1"
+    ),
+    "kernel": (
+        r"\alpha \ge \sqrt{2 (1 + \epsilon) \left(1 + \frac{2}{\epsilon}\right) "
+        r"\lVert\beta^*_{\ell_2}\rVert_2} \ \Rightarrow\ \lVert\beta(\infty)\rVert_2^2 "
+        r"\le (1 + \epsilon) \lVert\beta^*_{\ell_2}\rVert_2^2"
+    ),
+}
+
+
 def threshold_statement(regime: str, factor: float) -> str:
-    """The statement about the scale from which on a regime begins."""
-    norm, scale = ("||beta||_1", "the logarithm of its scale of alpha")
-    if regime == "kernel":
-        norm, scale = "||beta||_2^2", "its scale of alpha"
-    times = "its scale of alpha" if factor == 1 else f"{factor:g} times {scale}"
-    return f"{norm} <= (1 + eps) times the least {norm} at {times}"
+    """The statement about the scale from which on a regime begins, N the least norm."""
+    times = "" if factor == 1 else f"{factor:.12g} * "
+    if regime == "rich":
+        return (
+            f"log alpha = {times}min(-(2 + eps)/(2 eps) log(2 (1 + eps) N), -d/(eps N)) gives "
+            "||beta(inf)||_1 <= (1 + eps) N, N the least l1 norm"
+        )
+    return (
+        f"alpha = {times}sqrt(2 (1 + eps) (1 + 2/eps) N) gives ||beta(inf)||_2^2 <= "
+        "(1 + eps) N^2, N the least l2 norm"
+    )
 
 
 @paper.claim(
@@ -140,8 +162,8 @@ def threshold_statement(regime: str, factor: float) -> str:
     name="{regime}",
     each=[{"regime": "rich"}, {"regime": "kernel"}],
     source="theorem 2",
-    provenance="memory",
-    hypotheses="depth 2",
+    latex=lambda regime, **_: THRESHOLDS[regime],
+    hypotheses="depth 2, u(0) = v(0) = alpha, 0 < eps < d",
     settings=presets(range, quick=8, paper=32, large=128),
     moves=Moves("factor", "scale"),
 )
@@ -215,8 +237,12 @@ def largest_scale(teachers: Teachers, depth: float, samples: int, seed: int) -> 
     ),
     name="{along}",
     each=[{"along": "depth"}, {"along": "samples"}],
-    source="figures 1 and 3; at a level and sizes of our choice",
-    provenance="memory",
+    source="figures 1(c) and 3(c), which have an error of .025; at a level and sizes of our choice",
+    latex=lambda along, **_: (
+        r"\alpha_{\max}^L \text{ grows with } L"
+        if along == "depth"
+        else r"\alpha_{\max} \text{ grows with } n"
+    ),
     hypotheses="sparse regression, more samples than exact recovery by least l1 norm needs",
     settings=TEACHERS,
     mutant={"reverse": True},
@@ -281,8 +307,10 @@ def factorization(sizes: tuple[int, int], alpha: float) -> xr.Dataset:
         f"M = U V^T of width k from N(0, alpha^2): at fixed alpha^2 k^{2 * alpha:g}, "
         "||T(inf) - T(0)|| / ||T(0)|| does not depend on k"
     ),
-    source="section 6; derived",
+    source="section 6 argues for sigma sqrt(k); derived for the change of the kernel",
     provenance="derived",
+    latex=r"\frac{\lVert T(\infty) - T(0)\rVert}{\lVert T(0)\rVert} \,\sim\, k^{0} \quad "
+    r"\text{at fixed } \alpha^2 k",
     hypotheses="T is the tangent kernel; k large; all entries of the matrix are observed",
     settings=presets(quick=(4, 32), paper=(6, 256), large=(6, 1024)),
     run=factorization,

@@ -64,7 +64,10 @@ inequality(
     "alpha_printed",
     PRINTED,
     Free(),
-    source="theorem 1, as printed",
+    source="(11), with alpha_0 of table 2 as printed",
+    latex=r"2 \sigma_r^2\, \alpha_0 \le 2 \lambda_{\min}(T), \qquad \alpha_0 = \frac{1}{2} "
+    r"\left(-\Delta_+ + \sqrt{(\Delta_+ + c)^2 + 4 p_1^2} - \Delta_- + \sqrt{(\Delta_- "
+    r"+ c)^2 + 4 p_1^2}\right)",
     expected=False,
     sound=CORRECTED,
     **ALPHA,
@@ -74,8 +77,11 @@ inequality(
     "alpha",
     CORRECTED,
     Free(),
-    source="theorem 1, corrected for n != m",
+    source="(11), corrected for n != m",
     provenance="derived",
+    latex=r"2 \sigma_r^2\, \alpha_0 \le 2 \lambda_{\min}(T), \qquad \alpha_0 = \frac{1}{2} "
+    r"\left(-\Delta_+ + \sqrt{(\Delta_+ + c)^2 + 4 p_m^2} - \Delta_- + \sqrt{(\Delta_- "
+    r"+ c)^2 + 4 p_r^2}\right)",
     **ALPHA,
 )
 
@@ -133,8 +139,11 @@ NEAR = Descents(1, 1, 200, 8, True, near=True)
 
 @paper.claim(
     "L(k) - L* <= (1 - a1 eta + a2 eta^2 + a3 eta^3 + a4 eta^4)^({times:times}k) (L(0) - L*)",
-    source="theorem 2, with the corrected alpha_0",
-    hypotheses="eta below the positive roots of the theorem's two cubics",
+    source="theorem 3.2, with (26), (27), (29) and the corrected alpha_0",
+    latex=r"\mathcal{L}(k) - \mathcal{L}^* \le \left(1 - a_1 \eta + a_2 \eta^2 + a_3 \eta^3 + "
+    r"a_4 \eta^4\right)^{k} \left(\mathcal{L}(0) - \mathcal{L}^*\right)",
+    hypotheses="alpha_0 > 0, at most as many samples as features (L* = 0), 0 < c1 < 1 < c2, "
+    "eta below the positive roots of the theorem's two cubics",
     settings=presets(
         quick=Descents(4, 100, 200, 8, True),
         paper=Descents(20, 1000, 500, 8, False),

@@ -41,6 +41,8 @@ def flows(sizes: Sizes) -> list[tuple[float, float, np.ndarray]]:
     ),
     source="for whose parametrization it is derived",
     provenance="derived",
+    latex=r"\beta(\infty) = \operatorname{argmin}_{X \beta = y} \sum_i \Phi(\beta_i), \qquad "
+    r"\Phi^*(q) = \frac{\alpha^2}{2} \cosh(4 q) + \frac{\lambda^2 q^2}{2}",
     hypotheses="beta = u^2 - v^2 + lambda w, u(0) = v(0) = alpha, w(0) = 0",
     settings=presets(quick=QUICK, paper=AS_PUBLISHED, large=LARGE),
     run=flows,
@@ -61,7 +63,10 @@ def limit(
 @paper.claim(
     "||beta(inf) - beta*|| is less than that of the interpolators of least l1 and of least l2 "
     "norm, at lambda = {skip:g}",
-    source="abstract; at scales of our choice",
+    source="after its abstract, which is on the test loss of descent; at scales of our choice",
+    provenance="derived",
+    latex=r"\lVert\beta(\infty) - \beta^*\rVert < \min\left(\lVert\beta_{\ell_1} - "
+    r"\beta^*\rVert,\ \lVert\beta_{\ell_2} - \beta^*\rVert\right)",
     hypotheses="beta* is a sparse teacher of ones; noise 0.5; alpha = 1e-20",
     settings=presets(quick=(QUICK, 8), paper=(AS_PUBLISHED, 16), large=(LARGE, 32)),
     mutant={"skip": 1.0},

@@ -64,6 +64,12 @@ CONDITIONS = {  # what is orthogonal to U2 at time 0
     "inputs": ("U1(0) U2^T = 0", HalfOrthogonal(outputs=False)),
 }
 
+TYPESET = {
+    "both": r"V(0) U_2^\top = 0,\ U_1(0) U_2^\top = 0",
+    "outputs": r"V(0) U_2^\top = 0",
+    "inputs": r"U_1(0) U_2^\top = 0",
+}
+
 
 def to_the_end(sizes: tuple[int, int, int], orthogonal: str) -> tuple[float, xr.Dataset]:
     """The norm of the min-norm solution, and flows until nothing is left to learn."""
@@ -75,10 +81,18 @@ def to_the_end(sizes: tuple[int, int, int], orthogonal: str) -> tuple[float, xr.
 
 
 PROPOSITION: dict[str, Any] = {
-    "source": "proposition 1",
+    "latex": lambda orthogonal: (
+        rf"{TYPESET[orthogonal]} \ \Rightarrow\ U(\infty) V(\infty)^\top = \hat\Theta"
+    ),
     "hypotheses": "the flow reaches E = 0",
     "settings": presets(quick=(6, 20, 8), paper=(100, 400, 5), large=(100, 400, 64)),
     "run": to_the_end,
+}
+HALF: dict[str, Any] = {
+    "name": "min_norm_{orthogonal}",
+    "expected": False,
+    "control": {"orthogonal": "both"},
+    **PROPOSITION,
 }
 
 
@@ -87,15 +101,21 @@ def _implies(orthogonal: str) -> str:
 
 
 # Either condition alone is not enough, so that each is a near miss of the other two statements.
-@paper.claim(_implies, mutant={"orthogonal": "outputs"}, **PROPOSITION)
+@paper.claim(_implies, source="proposition 1", mutant={"orthogonal": "outputs"}, **PROPOSITION)
 @paper.claim(
     _implies,
-    name="min_norm_{orthogonal}",
-    each=[{"orthogonal": "outputs"}, {"orthogonal": "inputs"}],
-    expected=False,
-    mutant=lambda orthogonal: {"orthogonal": "inputs" if orthogonal == "outputs" else "outputs"},
-    control={"orthogonal": "both"},
-    **PROPOSITION,
+    each=[{"orthogonal": "inputs"}],
+    source="not in the paper: the other half of proposition 1",
+    provenance="derived",
+    mutant={"orthogonal": "outputs"},
+    **HALF,
+)
+@paper.claim(
+    _implies,
+    each=[{"orthogonal": "outputs"}],
+    source="the remark after proposition 1, which says that this half of it is not sufficient",
+    mutant={"orthogonal": "inputs"},
+    **HALF,
 )
 def min_norm(found: tuple[float, xr.Dataset], orthogonal: str = "both") -> Evidence:
     """How far from the min-norm solution trajectories end, relative to its norm."""
@@ -151,20 +171,28 @@ LEMMA: dict[str, Any] = {
 
 @paper.claim(
     "{factor:times}||U1 V^T||_F <= 2 sqrt(m) q h^(1/2 - 2 alpha)" + LIKELY,
-    source="lemma 1, (19)",
+    source="lemma 1, (19), with h0' of appendix E",
     each=[{"inequality": "small_product"}],
+    latex=r"\lVert U_1 V^\top\rVert_F \le 2 \sqrt{m}\, \frac{\sqrt{m + D} + \frac{1}{2} \log "
+    r"\frac{2}{\delta}}{h^{2\alpha - 1/2}} \quad \text{with probability at least } 1 - "
+    r"\delta",
     **LEMMA,
 )
 @paper.claim(
     "{factor:times}||[V U2^T; U1 U2^T]||_F <= 2 sqrt(m + r) q h^(1/2 - 2 alpha)" + LIKELY,
-    source="lemma 1, (18)",
+    source="lemma 1, (18), with h0' of appendix E",
     each=[{"inequality": "orthogonality"}],
+    latex=r"\left\lVert \begin{pmatrix} V U_2^\top \\ U_1 U_2^\top \end{pmatrix} "
+    r"\right\rVert_F \le 2 \sqrt{m + r}\, \frac{\sqrt{m + D} + \frac{1}{2} \log "
+    r"\frac{2}{\delta}}{h^{2\alpha - 1/2}} \quad \text{with probability at least } 1 - "
+    r"\delta",
     **LEMMA,
 )
 @paper.claim(
     "c > {factor:times}h^(1 - 2 alpha)" + LIKELY,
-    source="lemma 1, (17)",
+    source="lemma 1, (17), with h0' of appendix E",
     each=[{"inequality": "level"}],
+    latex=r"c > h^{1 - 2\alpha} \quad \text{with probability at least } 1 - \delta",
     **LEMMA,
 )
 def lemma(
@@ -205,7 +233,10 @@ BOUNDED = (
     f"{{factor:times}}{DISTANCE} <= 2 C^(h^(2 alpha - 1)) sqrt(m + r) q h^(1/2 - 2 alpha){LIKELY}"
 )
 THEOREM: dict[str, Any] = {
-    "source": "theorem 2, with the constants of appendix E",
+    "source": "theorem 2, (20), with the C of the main text and the h0 of appendix E",
+    "latex": r"\lVert U(\infty) V(\infty)^\top - \hat\Theta\rVert \le 2\, C^{h^{2\alpha - 1}} "
+    r"\sqrt{m + r}\, \frac{\sqrt{m + D} + \frac{1}{2} \log \frac{2}{\delta}}{h^{2\alpha "
+    r"- 1/2}} \quad \text{with probability at least } 1 - \delta",
     "hypotheses": "alpha = 1/2; h > h0^(1/(4 alpha - 1)), with its explicit h0",
     "moves": "factor",
 }
@@ -257,7 +288,12 @@ def asymptotic(samples: int, features: int, seeds: int) -> Sweep:
     ),
     name="exponent_alpha_{alpha:g}",
     each=[{"alpha": alpha} for alpha in ALPHAS],
-    source="theorem 2",
+    source="the law behind theorem 2, which bounds it from above",
+    provenance="derived",
+    latex=lambda alpha, **_: (
+        r"\lVert U(\infty) V(\infty)^\top - \hat\Theta\rVert \,\sim\, "
+        f"h^{{{round(0.5 - 2 * alpha, 9):g}}}"
+    ),
     hypotheses="Gaussian entries, widths of 10^5 and more",
     settings=presets(asymptotic, quick=(5, 20, 64), paper=(100, 400, 64), large=(100, 400, 512)),
     moves=Moves("shift", "exponent", by="difference"),
@@ -279,8 +315,10 @@ def many(samples: int, features: int, seeds: int) -> Sweep:
     f"E {DISTANCE}_F^2 ~ ({{factor:times}}h^-alpha)^2 (D - r) "
     "sum_i sqrt(h^(2 - 4 alpha) + sigma_i^2)",
     name="bias_law",
-    source="the exact size behind theorem 2 (derived)",
+    source="the exact size behind theorem 2",
     provenance="derived",
+    latex=r"\mathbb{E}\, \lVert U(\infty) V(\infty)^\top - \hat\Theta\rVert_F^2 \simeq "
+    r"h^{-2\alpha} (D - r) \sum_{i=1}^{m} \sqrt{h^{2 - 4\alpha} + \sigma_i^2}",
     hypotheses="Gaussian entries, h much larger than m + r",
     settings=presets(many, quick=(5, 40, 4_000), paper=(100, 400, 1_000), large=(100, 400, 10_000)),
     moves="factor",

@@ -23,8 +23,9 @@ TIMES = np.linspace(0.1, 8, 80)  # the values of t
 @paper.claim(
     "P(s_max(A) > sqrt(N) + sqrt(n) + t) <= {scale:times}2 exp(-{rate:times}t^2) for an N x n "
     "matrix A with standard normal entries",
-    source="lemma E.1 (Davidson and Szarek, as quoted)",
-    hypotheses="t > 0",
+    source="lemma E.1 (Davidson and Szarek, as quoted), its upper tail",
+    latex=r"P\left(\sigma_1(A) > \sqrt{N} + \sqrt{n} + t\right) \le 2\, e^{-t^2}",
+    hypotheses="t > 0; here N = n = 1, where it fails from t = 5.74 on",
     expected=False,
     settings=presets(quick=TIMES, paper=TIMES, large=TIMES),
     moves="rate",
@@ -68,7 +69,9 @@ inequality(
     "residual_step",
     residual_step("||S^-1||"),
     Free(),
-    source="appendix E, proof of theorem 2 (as printed)",
+    source="appendix E, proof of theorem 2, as printed",
+    latex=r"\lVert E(0)\rVert_F \le \lVert W^\top Y\rVert_F + \lVert \Sigma^{-1/2}\rVert\, "
+    r"\lVert U_1 V^\top\rVert_F",
     expected=False,
     sizes=[Size(1, 1, 1), Size(2, 2, 3)],
     sound=residual_step("||S||"),

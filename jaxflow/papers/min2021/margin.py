@@ -32,7 +32,10 @@ inequality(
     "instantaneous",
     INSTANTANEOUS,
     Free(),
-    source="proposition 1",
+    source="proposition 1, (17)",
+    latex=r"\lambda_r(\Sigma) \left(-\Delta_+ + \sqrt{(\Delta_+ + c)^2 + 4 \sigma_m^2} - "
+    r"\Delta_- + \sqrt{(\Delta_- + c)^2 + 4 \sigma_r^2}\right) \le -\frac{d}{dt} "
+    r"\log\left(\mathcal{L} - \mathcal{L}^*\right)",
     sizes=[Size(1, 1, 1), Size(2, 1, 3), Size(2, 3, 6)],
     tight=[Size(1, 1, 1)],
 )
@@ -91,7 +94,9 @@ settings = presets(stretched, quick=(5, 8, 2, 16), paper=(20, 30, 5, 64), large=
 
 @later.claim(
     "L(t) - L* <= exp(-{factor:times}lambda_r(Sigma) k t) (L(0) - L*)",
-    source="theorem 3",
+    source="theorem 3, (21)",
+    latex=r"\mathcal{L}(t) - \mathcal{L}^* \le e^{-\lambda_r(\Sigma)\, k\, t} "
+    r"\left(\mathcal{L}(0) - \mathcal{L}^*\right)",
     hypotheses="k > 0: imbalance c > 0, or sigma_min(W^T Y) > ||E(0)||_F",
     settings=settings,
     tight=attained,
@@ -104,7 +109,9 @@ def margin(dataset: xr.Dataset, setting: Sweep, factor: float = 1.0) -> Evidence
 
 @later.claim(
     "L(t) - L* <= exp(-{factor:times}lambda_r(Sigma) k(t0) (t - t0)) (L(t0) - L*) for t >= t0",
-    source="corollary 6",
+    source="corollary 6, with t - t0 for the t that is printed",
+    latex=r"\mathcal{L}(t) - \mathcal{L}^* \le e^{-\lambda_r(\Sigma)\, k(t_0) (t - t_0)} "
+    r"\left(\mathcal{L}(t_0) - \mathcal{L}^*\right) \quad \text{for } t \ge t_0",
     hypotheses="k(t0) > 0",
     settings=settings,
     tight=attained,

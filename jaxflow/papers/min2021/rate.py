@@ -80,7 +80,9 @@ settings = presets(paper_sweep, quick=(20, 80, 21), paper=(100, 400, 350), large
 
 @paper.claim(
     "L(t) - L* <= exp(-{factor:times}2 lambda_r(Sigma) c t) (L(0) - L*)",
-    source="theorem 1",
+    source="theorem 1, (10)",
+    latex=r"\mathcal{L}(t) - \mathcal{L}^* \le e^{-2 \lambda_r(\Sigma)\, c\, t} "
+    r"\left(\mathcal{L}(0) - \mathcal{L}^*\right)",
     hypotheses="c = [lambda_r(Lambda)]_+ + [lambda_m(-Lambda)]_+ > 0",
     settings=settings,
     tight=once(attained),

@@ -9,17 +9,25 @@ from ...claims import Evidence, Moves, Paper, at_most
 from ...claims.claim import Settings
 
 TOLERANCE = 1e-8  # relative; flows that are compared with a formula are integrated to 1e-11
-CLOCK = Moves("time_factor", "clock")
 
 
 def agreement(
-    paper: Paper, statement: str, *, settings: Settings, tolerance: float = TOLERANCE, **fields: Any
+    paper: Paper,
+    statement: str,
+    *,
+    settings: Settings,
+    tolerance: float = TOLERANCE,
+    noun: str = "clock",
+    moved: str = "at {:.12g} t",
+    **fields: Any,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorate `errors(setting, time_factor) -> array`: the claim that a formula is the flow.
 
     The errors are relative, of the formula at the times `time_factor * t` against the flow at the
-    times t. Further arguments are those of `Paper.claim`.
+    times t; where the factor is on something else, `noun` and `moved` say on what. Further
+    arguments are those of `Paper.claim`.
     """
+    moves = Moves("time_factor", noun)
 
     def decorate(errors: Callable[..., Any]) -> Callable[..., Any]:
         def judge(setting: Any, time_factor: float = 1.0) -> Evidence:
@@ -27,10 +35,10 @@ def agreement(
             return at_most("relative_error", found, tolerance, trials="comparisons")
 
         def said(time_factor: float) -> str:
-            return statement if time_factor == 1 else f"{statement}, at {time_factor:.12g} t"
+            return statement if time_factor == 1 else f"{statement}, {moved.format(time_factor)}"
 
         name = fields.pop("name", errors.__name__)
-        paper.claim(said, name=name, settings=settings, moves=CLOCK, **fields)(judge)
+        paper.claim(said, name=name, settings=settings, moves=moves, **fields)(judge)
         return errors
 
     return decorate
