@@ -24,7 +24,7 @@ def plan(seeds):
     "log((L(0) - L*) / (L(2) - L*)) >= {fall:g}",
     hypotheses="tanh, two hidden layers of 32 units, Equinox's initialization; 20 samples",
     settings=presets(plan, quick=20, paper=200, large=2000),
-    mutant={"fall": 6.5},
+    moves="fall",
 )
 def decay(dataset, fall=4.5):
     log_fall = dataset.log_excess_start - dataset.log_excess_end

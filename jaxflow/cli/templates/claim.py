@@ -6,7 +6,7 @@ Judge it: jaxflow verify my_claim.py
 import jax
 
 import jaxflow as jf
-from jaxflow.claims import Evidence, Paper, power, presets
+from jaxflow.claims import Evidence, Moves, Paper, power, presets
 
 mine = Paper("mine", "a conjecture", provenance="derived")
 
@@ -27,7 +27,7 @@ def plan(seeds):
     "||U(inf) V(inf)^T - Theta_hat||_F ~ h^({exponent:g})",
     hypotheses="h units, weights drawn from N(0, 1/h); Theta_hat: the min-norm solution",
     settings=presets(plan, quick=64, paper=256, large=1024),
-    mutant={"exponent": -0.4},
+    moves=Moves("exponent", "exponent", by="difference"),
 )
 def distance(dataset, exponent=-0.5) -> Evidence:
     """How the dataset of the sweep is judged."""
