@@ -87,6 +87,7 @@ THEORY = {
     "interpolant": lambda f, p: f(lambda X, Z: np.exp(X @ Z.T), p.line),
     "kernel_range": lambda f, p: f(p.two, p.data),
     "kunin": lambda f, p: f(0.5, p.x, p.x, 1.0),
+    "kunin_weights": lambda f, p: f(0.5, p.x, p.x, 1.0),
     "lambda_balanced": lambda f, p: f(p.balanced, p.white, jnp.asarray([0.0, 1.0])),
     "layer_imbalances": lambda f, p: f(p.deep),
     "slowest_decay": lambda f, p: f(p.two, p.data),

@@ -78,4 +78,4 @@ def test_a_file_has_at_most_400_lines(path):
 
 def test_the_engine_and_the_whole_stay_small():
     assert sum(map(lines, ROOT.glob("claims/**/*.py"))) <= 845
-    assert sum(map(lines, FILES)) <= 24_750
+    assert sum(map(lines, FILES)) <= 25_100

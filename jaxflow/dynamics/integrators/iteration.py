@@ -78,7 +78,7 @@ def _mixed(x: Any, new: Any, memory: Any, units: Any) -> tuple[Any, Any]:
     **Source:** Walker and Ni, SIAM J. Numer. Anal. 49 (2011), algorithm AA with m = 1.
     """
 
-    def inner(a: Any, b: Any) -> Array:
+    def inner(a: Any, b: Any) -> Any:
         def product(a: Array, b: Array, unit: Array) -> Array:
             return jnp.sum(a * b) / jnp.where(unit > 0, unit, 1) ** 2
 
