@@ -59,6 +59,7 @@ from .networks import (
     init as init,
     module as module,
     smoothed as smoothed,
+    with_rates as with_rates,
 )
 from .networks.losses import (
     CrossEntropyLoss as CrossEntropyLoss,
@@ -66,6 +67,7 @@ from .networks.losses import (
     HuberLoss as HuberLoss,
     LogisticLoss as LogisticLoss,
     SquaredLoss as SquaredLoss,
+    WeightedLoss as WeightedLoss,
 )
 from .sweeps import (
     Sweep as Sweep,

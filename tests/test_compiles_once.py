@@ -87,6 +87,7 @@ THEORY = {
     "interpolant": lambda f, p: f(lambda X, Z: np.exp(X @ Z.T), p.line),
     "kernel_range": lambda f, p: f(p.two, p.data),
     "kunin": lambda f, p: f(0.5, p.x, p.x, 1.0),
+    "kunin_weights": lambda f, p: f(0.5, p.x, p.x, 1.0),
     "lambda_balanced": lambda f, p: f(p.balanced, p.white, jnp.asarray([0.0, 1.0])),
     "layer_imbalances": lambda f, p: f(p.deep),
     "slowest_decay": lambda f, p: f(p.two, p.data),
@@ -127,6 +128,7 @@ NETWORKS = {
     "cross_kernel": lambda f, p: f(p.deep, p.data.X, p.data.X[:2]),
     "fits": lambda f, p: f(p.two, p.data),
     "module": lambda f, p: f(lambda w, x: w @ x, p.S)(p.x[:2]),
+    "with_rates": lambda f, p: f(p.shallow, (lambda n: n.W, 2.0))(p.line.X[0]),
     "smoothed": lambda f, p: (f(p.shallow)(p.line.X[0]), f(jax.nn.leaky_relu)(p.x)),
     "span_factors": lambda f, p: f(p.two, p.data),
     "stack": lambda f, p: f(p.two.V, p.two.V),
@@ -149,6 +151,7 @@ LAWS = {
 }
 
 DATA = {
+    "gauss_hermite": lambda f, p: f(jnp.sin, 2, nodes=3),
     "Classification": lambda f, p: f(p.data.X, np.arange(p.data.samples) % 2),
     "gaussian": lambda f, p: f(p.key, 3, 4, 2),
     "load": lambda f, p: f("diabetes", samples=20, key=p.key),

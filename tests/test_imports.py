@@ -78,4 +78,4 @@ def test_a_file_has_at_most_400_lines(path):
 
 def test_the_engine_and_the_whole_stay_small():
     assert sum(map(lines, ROOT.glob("claims/**/*.py"))) <= 1_130
-    assert sum(map(lines, FILES)) <= 26_100
+    assert sum(map(lines, FILES)) <= 26_450

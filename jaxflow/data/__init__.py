@@ -4,6 +4,7 @@ from .labels import Classification as Classification
 from .real import load as load
 from .regression import Regression as Regression
 from .synthetic import (
+    gauss_hermite as gauss_hermite,
     gaussian as gaussian,
     orthonormal as orthonormal,
     spectrum as spectrum,

@@ -1,5 +1,9 @@
 """Random regression problems with a known teacher: `Y = X Theta + noise`."""
 
+import functools
+from collections.abc import Callable
+
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -25,6 +29,27 @@ def _teach(
     teacher = jr.normal(teacher_key, (X.shape[1], targets), X.dtype) / jnp.sqrt(X.shape[1])
     eps = jr.normal(noise_key, (X.shape[0], targets), X.dtype)
     return X @ teacher + jnp.asarray(noise, X.dtype) * eps
+
+
+def gauss_hermite(
+    teacher: Callable[[Array], Array], features: int, *, nodes: int = 20, dtype: DTypeLike = float
+) -> tuple[Regression, Float[Array, " n"]]:
+    r"""Infinitely many Gaussian inputs, by quadrature: data and weights for `jf.WeightedLoss`.
+
+    With the nodes x_i and weights w_i of Gauss and Hermite, `sum_i w_i g(x_i)` is `E g(x)`,
+    x ~ N(0, I_D), for polynomials g of degree 2 `nodes` - 1 in each coordinate.
+
+    **Arguments:** the `teacher(x: (D,)) -> (m,)`; the number of `features` D and of `nodes` for
+    each of them: there are `nodes^D` samples.
+
+    **Returns:** the `Regression`, and the weights, shape `(nodes^D,)`, whose sum is 1.
+    """
+    D, count = integer("features", features), integer("nodes", nodes)
+    x, w = np.polynomial.hermite_e.hermegauss(count)
+    X = np.stack(np.meshgrid(*[x] * D, indexing="ij"), axis=-1).reshape(-1, D)
+    weights = functools.reduce(np.multiply.outer, [w / w.sum()] * D).reshape(-1)
+    inputs = jnp.asarray(X, dtype)
+    return Regression(inputs, jax.vmap(teacher)(inputs)), jnp.asarray(weights, dtype)
 
 
 def gaussian(

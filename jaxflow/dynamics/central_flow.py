@@ -1,6 +1,6 @@
 """Central flows, which follow the average of a method's oscillations, and stable flows."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -13,16 +13,17 @@ from ..networks.edge import Edge
 from .formulations import Parameters
 from .methods import GradientDescent, Method, Progress
 from .rules import Curved, Loss, flattened
+from .status import Result
 
 NEAR = 0.9  # of the edge: from there on an eigenvalue may reach it within a step
 CROWDED = 0.01  # how far beyond the edge, relatively, an untracked eigenvalue may be
 
 
 class Following(Progress):
-    """What a flow carries: also leading eigenvectors, and whether too many reached the edge."""
+    """What a flow carries: also leading eigenvectors, and whether it went beyond its bounds."""
 
     vectors: Float[Array, "P c"]
-    crowded: Array
+    beyond: Array
 
 
 class Averages(eqx.Module):
@@ -58,8 +59,8 @@ class Flow(Curved):
         vectors = self.directions(lambda z: loss(root * z), flat / root)
         return Following(state, sizes, vectors, jnp.asarray(False))
 
-    def crowded(self, memory: Any) -> Any:
-        return memory.crowded
+    def beyond(self, memory: Any) -> Any:
+        return memory.beyond
 
 
 class StableFlow(Flow):
@@ -69,13 +70,19 @@ class StableFlow(Flow):
     made, at most half as long as the inverse of the largest eigenvalue of `P^-1 H`.
 
     **Arguments:** the `method`, default gradient descent; the least number of `substeps` per step
-    (default 4); `iterations` of LOBPCG per step (default 3).
+    (default 4), and the `most` (default 10,000): a run that would need more makes longer ones and
+    ends as `Result.too_stiff`; `iterations` of LOBPCG per step (default 3).
 
     **Source:** Cohen, Damian, Talwalkar, Kolter, Lee (ICLR 2025), parts II and III of the companion
     site; the length of the steps is that of the authors' code.
     """
 
     substeps: int = eqx.field(default=4, static=True, kw_only=True)
+    most: int = eqx.field(default=10_000, static=True, kw_only=True)
+    failure: ClassVar[Result] = Result.too_stiff
+
+    def __check_init__(self):
+        integer("most", self.most, self.substeps)
 
     def step(
         self, form: Parameters, parameters: Any, state: Any, rate: Any, batch: Loss
@@ -92,10 +99,12 @@ class StableFlow(Flow):
             step = rate * method.scale(inner) * method.heading(inner, gradient) / count
             return x - step, moved(inner, method.velocity(inner, gradient), 1 / count)
 
-        many = jnp.where(jnp.isfinite(count), count, 1).astype(int)
+        many = jnp.where(jnp.isfinite(count), jnp.minimum(count, self.most), 1).astype(int)
         flat, inner = jax.lax.fori_loop(0, many, substep, (flat, state.state))
         sizes = rate * method.scale(inner)
-        return unravel(flat), Following(inner, sizes, edge.memory, state.crowded)
+        return unravel(flat), Following(
+            inner, sizes, edge.memory, state.beyond | (count > self.most)
+        )
 
 
 class CentralFlow(Flow):
@@ -140,15 +149,15 @@ class CentralFlow(Flow):
         dt = 1 / self.substeps
 
         def substep(_: Any, carry: Any) -> Any:
-            x, inner, vectors, crowded = carry
+            x, inner, vectors, beyond = carry
             root = jnp.sqrt(rate * self.method.scale(inner))
             edge, X, drift = self.oscillation(loss, x, inner, vectors, root)
             heading = root * self.method.heading(inner, edge.gradient / root) + edge.pull(X)
             over = edge.next > self.method.edge * (1 + CROWDED)
             x = x - dt * root * edge.damp(heading, dt)
-            return x, moved(inner, drift, dt), edge.memory, crowded | over
+            return x, moved(inner, drift, dt), edge.memory, beyond | over
 
-        carry = (flat, state.state, state.vectors, state.crowded)
+        carry = (flat, state.state, state.vectors, state.beyond)
         flat, inner, *rest = jax.lax.fori_loop(0, self.substeps, substep, carry)
         return unravel(flat), Following(inner, rate * self.method.scale(inner), *rest)
 

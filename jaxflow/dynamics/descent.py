@@ -295,7 +295,7 @@ def descend(network: Network, data: Regression, plan: DescentSettings) -> Soluti
             bounded=bounded(until, network),
         ),
         ruled=(rule, carry.memory),
-        status=jnp.where(rule.crowded(carry.memory), Result.crowded, status),
+        status=jnp.where(rule.beyond(carry.memory), rule.failure, status),
         steps=carry.step,
         accepted=carry.step,
         rejected=jnp.zeros_like(carry.step),

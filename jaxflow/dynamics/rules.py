@@ -4,7 +4,7 @@ import abc
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -18,6 +18,7 @@ from ..machine.user_files import sentence
 from ..networks.curvature import leading_eigenpairs, product, starting_directions
 from ..networks.edge import Edge
 from .formulations import Parameters
+from .status import Result
 
 Loss = Callable[[PyTree[Array]], Array]  # of the parameters
 
@@ -43,8 +44,11 @@ class Rule(eqx.Module):
         `batch` is the loss of this step's batch; `form.excess` is the whole loss.
         """
 
-    def crowded(self, state: Any) -> Any:
-        """Whether more eigenvalues have reached the edge of stability than the rule follows."""
+    # How a run ends in which the rule has gone beyond what it can follow.
+    failure: ClassVar[Result] = Result.crowded
+
+    def beyond(self, state: Any) -> Any:
+        """Whether this has happened: for a flow, whether too many eigenvalues reached the edge."""
         return False
 
 

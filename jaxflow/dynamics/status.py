@@ -18,6 +18,7 @@ class Result(enum.IntEnum):
     diverged = 5, "Descent diverged: the weights or the loss stopped being finite."
     stalled = 6, "The solver stalled: the flow slides along a kink of the network (relu, max, abs)."
     crowded = 7, "More eigenvalues reached the edge of stability than the flow follows."
+    too_stiff = 8, "The stable flow needed more substeps in a step than it may make."
 
     message: str
 
@@ -94,6 +95,8 @@ def _advice(result: Result, call: Call, implicit: bool) -> list[str]:
         ]
     if result == Result.crowded:
         return ["Raise `unstable` of the flow."]
+    if result == Result.too_stiff:
+        return ["Raise `most` of the flow, or lower the learning rate."]
     said = own if result == Result.not_finite else []
     if result == Result.not_stopped:
         if call.end:

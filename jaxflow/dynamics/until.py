@@ -7,7 +7,11 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..data import Regression
+from ..data.regression import problem
 from ..machine.arguments import instance, number, positive
+from ..networks.base import predictions
+from ..networks.losses import usable
 from .view import View
 
 
@@ -101,6 +105,17 @@ class _Accuracy(Until):
         return needed - 0.5 - right.astype(dtype)
 
 
+class _LossOn(Until):
+    data: Regression
+    loss: Any
+    log_value: float | Float[Array, ""]
+
+    def __call__(self, t: Any, view: View, first: View) -> Float[Array, ""]:
+        loss = view.objective if self.loss is None else self.loss
+        now = loss(predictions(view.network, self.data.X), self.data.Y)
+        return jnp.log(now) - jnp.asarray(self.log_value, now.dtype)
+
+
 class _Stagnation(Until):
     log_ratio: float | Float[Array, ""]
 
@@ -135,6 +150,15 @@ def gradient_norm(value: float) -> Until:
 def loss(value: float) -> Until:
     """Stop once L is at most `value`."""
     return _Loss(math.log(positive("value", value)))
+
+
+def loss_on(data: Regression, value: float, *, loss: Any = None) -> Until:
+    """Stop once the loss on other data is at most `value`; `loss`: default that of training.
+
+    As everywhere it is the sum over samples, not their mean.
+    """
+    loss = None if loss is None else usable(loss, problem(data))
+    return _LossOn(problem(data), loss, math.log(positive("value", value)))
 
 
 def margin(value: float) -> Until:

@@ -25,8 +25,10 @@ from .losses import (
     LogisticLoss as LogisticLoss,
     MarginLoss as MarginLoss,
     SquaredLoss as SquaredLoss,
+    WeightedLoss as WeightedLoss,
 )
 from .mirror import MirrorMap as MirrorMap
+from .rates import with_rates as with_rates
 from .shallow import ShallowNetwork as ShallowNetwork
 from .smoothing import smoothed as smoothed
 from .two_layer_linear import (

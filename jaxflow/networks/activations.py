@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..machine.arguments import integer, number
+from ..machine.arguments import function, integer, number, shown
 
 
 def rounded(z: Array, smoothing: float) -> Array:
@@ -93,3 +93,35 @@ class Swish(eqx.Module):
 
     def __call__(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
         return jax.nn.silu(z)
+
+
+def _gelu(z: Array) -> Array:
+    return jax.nn.gelu(z, approximate=False)
+
+
+NAMES = {
+    "relu": ReLU(),
+    "leaky_relu": LeakyReLU(),
+    "tanh": Tanh(),
+    "swish": Swish(),
+    "silu": Swish(),
+    "gelu": _gelu,  # z times the normal distribution function
+    "elu": jax.nn.elu,
+    "selu": jax.nn.selu,
+    "softplus": jax.nn.softplus,
+    "sigmoid": jax.nn.sigmoid,
+    "hardtanh": jax.nn.hard_tanh,
+    "erf": jax.scipy.special.erf,
+}
+
+
+def by_name(activation: Any) -> Any:
+    """The activation of this name (see `NAMES`); a function is returned as it is."""
+    if not isinstance(activation, str):
+        return function("activation", activation, "activation(z), entry by entry")
+    if activation not in NAMES:
+        raise ValueError(
+            f"No activation is called {shown(activation)}: choose one of "
+            f"{', '.join(map(repr, NAMES))}, or give a function of an array, entry by entry."
+        )
+    return NAMES[activation]

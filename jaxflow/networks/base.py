@@ -20,10 +20,11 @@ def trainable(network: PyTree) -> PyTree[bool]:
     floating-point numbers in the module, NumPy's among them.
     """
     own = getattr(network, "trainable", None)
-    return own() if callable(own) else jax.tree.map(_moves, network)
+    return own() if callable(own) else jax.tree.map(is_parameter, network)
 
 
-def _moves(leaf: Any) -> bool:
+def is_parameter(leaf: Any) -> bool:
+    """Whether a leaf is an array of floating-point numbers, NumPy's among them."""
     return eqx.is_inexact_array(jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf)
 
 

@@ -155,6 +155,34 @@ class HuberLoss(eqx.Module):
         return jnp.sum(near * (size - 0.5 * near))
 
 
+class WeightedLoss(eqx.Module):
+    """`L = sum_i w_i l(f(x_i), y_i)`, with a weight for every sample.
+
+    Its optimum is taken to be 0, a lower bound where an input is repeated with other targets.
+
+    **Arguments:** the `weights` w, shape `(n,)`, none negative; and the `loss` l, a sum over
+    samples, by default the squared one.
+
+    **Example:** the expected loss over Gaussian inputs, `1/2 E |sin(x_1) - f(x)|^2`.
+
+    >>> import jax.numpy as jnp
+    >>> import jaxflow as jf
+    >>> data, weights = jf.data.gauss_hermite(lambda x: jnp.sin(x[:1]), features=2, nodes=20)
+    >>> loss = jf.WeightedLoss(weights)
+    >>> round(float(loss(jnp.zeros_like(data.Y), data.Y)), 4)  # (1 - e^-2) / 4
+    0.2162
+    """
+
+    weights: Float[Array, " n"]
+    loss: Any = eqx.field(default=None, converter=by_name)
+
+    def __call__(
+        self, prediction: Float[Array, "n m"], target: Float[Array, "n m"]
+    ) -> Float[Array, ""]:
+        each = jax.vmap(lambda f, y: self.loss(f[None], y[None]))(prediction, target)
+        return jnp.asarray(self.weights, each.dtype) @ each
+
+
 LOSSES = {
     None: SquaredLoss,
     "squared": SquaredLoss,

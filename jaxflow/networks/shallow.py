@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ..data import Regression
-from ..machine.arguments import array, function
-from .activations import LeakyReLU, ReLU
+from ..machine.arguments import array
+from .activations import LeakyReLU, ReLU, by_name
 from .attainable import attainable
 from .base import best_fit
 from .smoothing import with_rounded_kinks
@@ -28,7 +28,8 @@ class ShallowNetwork(eqx.Module):
     - `W`: shape `(h, D)`; `b`: shape `(h,)`; `V`: shape `(m, h)`.
     - `c`: the output bias, shape `(m,)`, or None for a network without one.
     - `scale`: s, shape `(h,)`, or one number for all units; default 1.
-    - `activation`: phi, applied entry by entry; default `ReLU()`.
+    - `activation`: phi, applied entry by entry, or the name of one, such as "gelu" (see
+      `activations.NAMES`); default `ReLU()`.
     - `output_only`: whether the flow moves V and c only. It is then linear.
 
     **Raises:** `ValueError` if the shapes do not fit.
@@ -50,11 +51,9 @@ class ShallowNetwork(eqx.Module):
         c: Any = None,
         *,
         scale: Any = 1.0,
-        activation: Callable[[Array], Array] | None = None,
+        activation: Callable[[Array], Array] | str | None = None,
         output_only: bool = False,
     ):
-        if activation is not None:
-            function("activation", activation, "activation(z), entry by entry")
         self.W, self.b, self.V = array("W", W), array("b", b), array("V", V)
         self.c = None if c is None else array("c", c)
         scale = jnp.asarray(array("scale", scale), jnp.result_type(self.W))
@@ -64,7 +63,7 @@ class ShallowNetwork(eqx.Module):
                 f"shape {scale.shape}."
             )
         self.scale = jnp.broadcast_to(scale, jnp.shape(self.b))
-        self.activation = ReLU() if activation is None else activation
+        self.activation = ReLU() if activation is None else by_name(activation)
         self.output_only = output_only
 
     def __check_init__(self):

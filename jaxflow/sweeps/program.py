@@ -22,7 +22,6 @@ from ..dynamics.integrators.implicit import Implicit
 from ..dynamics.settings import FlowSettings, as_arrays, spread
 from ..dynamics.solution import summary
 from ..machine.compiling import BRIEF, jit
-from ..networks.losses import SquaredLoss
 from .drawing import (
     Drawing,
     Group,
@@ -268,12 +267,12 @@ def second_try(settings: FlowSettings) -> FlowSettings:
     """The settings for failed trajectories: another solver, and rtol ten times smaller.
 
     Explicit steps that ran out mean a stiff problem, for the implicit solver. Where that one
-    failed or does not apply, Dopri8 takes fewer than half as many steps along a decay.
+    failed, Dopri8 takes fewer than half as many steps along a decay.
     """
     floor = 50 * float(jnp.finfo(settings.rtol.dtype).eps)
     solver = settings.solver
-    if isinstance(solver, diffrax.AbstractERK) and isinstance(settings.loss, SquaredLoss):
-        solver = Implicit() if settings.formulation != "parameters" else diffrax.Dopri8()
-    elif isinstance(solver, diffrax.AbstractERK | Implicit):
+    if isinstance(solver, diffrax.AbstractERK):
+        solver = Implicit()
+    elif isinstance(solver, Implicit):
         solver = diffrax.Dopri8()
     return dataclasses.replace(settings, rtol=jnp.maximum(settings.rtol / 10, floor), solver=solver)

@@ -61,6 +61,7 @@ from .modes import (
     braun as braun,
     domine as domine,
     kunin as kunin,
+    kunin_weights as kunin_weights,
     lambda_balanced as lambda_balanced,
     saxe as saxe,
     saxe_time as saxe_time,

@@ -9,6 +9,7 @@ import mpmath
 import numpy as np
 import pytest
 import scipy.integrate
+from hypothesis import given, settings, strategies as st
 
 import jaxflow as jf
 from jaxflow import theory
@@ -63,6 +64,83 @@ def test_implicit_steps_are_those_of_the_flow(data, loss, width):
     close = 2e-8 * np.linalg.norm(wanted)
     np.testing.assert_allclose(flat(implicit.network), wanted, rtol=0, atol=close)
     np.testing.assert_allclose(implicit.log_excess, explicit.log_excess, atol=1e-7)
+
+
+def test_a_curvature_of_the_network_as_stiff_as_the_rest():
+    """One target far out, whose pull stays: 690 steps, where 10,000 did not do unmixed."""
+    far = jf.Regression(X, NUMBERS.Y.at[0].set(100.0))
+    options = {"ts": [10.0, 300.0], "loss": pseudo_huber, "formulation": "parameters"}
+    found = jf.gradient_flow(
+        Own(1, 40, jr.key(1)), far, solver="implicit", rtol=1e-8, **options
+    ).check()
+    assert found.stats["steps"] < 1000
+
+
+@pytest.mark.parametrize("width", [2, 40], ids=["few", "many"])
+def test_rates_of_parameters(width):
+    """`theta' = -D grad L`, beside SciPy, by implicit and by explicit steps."""
+    network = Own(1, width, jr.key(1))
+    fast = jf.with_rates(network, (lambda n: n.A, 4.0), (lambda n: n, 0.5))
+    start, unravel = jax.flatten_util.ravel_pytree(network)
+    D = flat(
+        eqx.tree_at(lambda n: n.A, jax.tree.map(lambda v: 0 * v + 0.5, network), 0 * network.A + 2)
+    )
+
+    @jax.jit
+    def field(theta):
+        return jax.grad(lambda w: pseudo_huber(jax.vmap(unravel(w))(X), NUMBERS.Y))(theta)
+
+    wanted = scipy.integrate.solve_ivp(
+        lambda t, y: -D * np.asarray(field(y)), (0, 2.0), start, rtol=1e-10, atol=1e-12
+    ).y[:, -1]
+    options = {"ts": [0.5, 2.0], "loss": pseudo_huber, "rtol": 1e-8}
+    for solver in ("implicit", "explicit"):
+        found = jf.gradient_flow(fast, NUMBERS, solver=solver, **options).check()
+        np.testing.assert_allclose(flat(found.network.network), wanted, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(flat(fast.network), start, rtol=1e-15)
+
+
+def test_rates_that_cannot_be():
+    network = Own(1, 2, jr.key(1))
+    with pytest.raises(ValueError, match="rate must be positive"):
+        jf.with_rates(network, (lambda n: n.A, 0.0))
+    with pytest.raises(ValueError, match="pairs"):
+        jf.with_rates(network, (lambda n: n.nothing, 2.0))
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 999))
+def test_the_expected_loss_over_gaussian_inputs(seed):
+    """Two erf networks, teacher and student, beside the closed form of Saad and Solla (1995)."""
+    rng = np.random.default_rng(seed)
+    W, B = rng.normal(size=(3, 2)) / 2, 0.5 * rng.normal(size=(2, 2))
+    v = rng.normal(size=3)
+
+    def net(weights, outer):
+        return lambda x: (outer @ jax.scipy.special.erf(weights @ x / np.sqrt(2)))[None]
+
+    data, weights = jf.data.gauss_hermite(net(B, np.ones(2)), 2, nodes=40)
+    found = jf.WeightedLoss(weights)(jax.vmap(net(W, v))(data.X), data.Y)
+    rows, signs = np.concatenate([W, B]), np.append(v, -np.ones(2))
+    Q = rows @ rows.T
+    norms = np.sqrt(1 + np.diag(Q))
+    wanted = signs @ np.arcsin(Q / np.outer(norms, norms)) @ signs / np.pi
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-7)
+
+
+def test_a_weighted_loss_and_a_stop_by_other_data():
+    """Weights of 1 and 2 are samples that stand once and twice; the loss on them stops the flow."""
+    network, w = Own(1, 2, jr.key(1)), 1 + np.arange(N) % 2
+    stop = jf.until.loss_on(NUMBERS, 5.0, loss="squared")
+    one = jf.gradient_flow(
+        network, NUMBERS, loss=jf.WeightedLoss(jnp.asarray(w, float), pseudo_huber), until=stop
+    ).check()
+    twice = jf.Regression(np.repeat(X, w, axis=0), np.repeat(NUMBERS.Y, w, axis=0))
+    two = jf.gradient_flow(network, twice, loss=pseudo_huber, until=stop).check()
+    np.testing.assert_allclose(one.t1, two.t1, rtol=1e-6)
+    np.testing.assert_allclose(flat(one.network), flat(two.network), atol=1e-6)
+    left = np.asarray(NUMBERS.Y) - jax.vmap(one.network)(X)
+    np.testing.assert_allclose(0.5 * np.sum(left**2), 5.0, rtol=1e-6)
 
 
 def test_derivatives_of_implicit_steps():

@@ -281,6 +281,16 @@ def test_more_unstable_eigenvalues_than_the_flow_follows():
         end.check()
 
 
+def test_a_stable_flow_of_too_many_substeps():
+    start = Numbers(jnp.asarray([0.0, 0.0, 0.5, 0.4]))
+    end = jf.gradient_descent(
+        start, NOTHING, jf.StableFlow(most=4), learning_rate=RATE, steps=2, loss=toy
+    )
+    assert end.result == jf.Result.too_stiff
+    with pytest.raises(RuntimeError, match="Raise `most`"):
+        end.check()
+
+
 def test_midpoints_of_midpoints():
     network, data = small()
     kwargs = {"learning_rate": 0.02, "steps": 10}

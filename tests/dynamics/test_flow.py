@@ -393,6 +393,7 @@ def test_results_explain_themselves():
         "diverged",
         "stalled",
         "crowded",
+        "too_stiff",
     ]
     assert {Result(c) for c in codes[retryable(codes)]} == {
         Result.max_steps_reached,

@@ -11,7 +11,7 @@ from scipy import stats
 
 import jaxflow as jf
 from jaxflow import ShallowNetwork, theory
-from jaxflow.networks.activations import LeakyReLU, ReLU, Swish, Tanh
+from jaxflow.networks.activations import NAMES, LeakyReLU, ReLU, Swish, Tanh
 from jaxflow.networks.init import Normal, Shallow, Sphere, Uniform
 
 LINE = jf.Regression(np.arange(-2.0, 3.0)[:, None], np.array([1.5, 0.5, 1.5, 0.5, 1.5]))
@@ -30,6 +30,33 @@ def test_it_is_its_formula(key):
     x = rng.normal(size=3)
     network = ShallowNetwork(*map(jnp.asarray, (W, b, V, c)), scale=0.5, activation=jnp.tanh)
     np.testing.assert_allclose(network(jnp.asarray(x)), 0.5 * V @ np.tanh(W @ x + b) + c)
+
+
+def test_activations_by_name(key):
+    z = np.linspace(-3, 3, 13)
+    formulas = {
+        "relu": np.maximum(z, 0),
+        "leaky_relu": np.where(z > 0, z, 0.01 * z),
+        "tanh": np.tanh(z),
+        "swish": z / (1 + np.exp(-z)),
+        "silu": z / (1 + np.exp(-z)),
+        "gelu": z * stats.norm.cdf(z),
+        "elu": np.where(z > 0, z, np.expm1(z)),
+        "selu": 1.0507009873554805 * np.where(z > 0, z, 1.6732632423543772 * np.expm1(z)),
+        "softplus": np.log1p(np.exp(z)),
+        "sigmoid": 1 / (1 + np.exp(-z)),
+        "hardtanh": np.clip(z, -1, 1),
+        "erf": 2 * stats.norm.cdf(np.sqrt(2) * z) - 1,
+    }
+    assert set(formulas) == set(NAMES)
+    for name, wanted in formulas.items():
+        network = ShallowNetwork(np.ones((1, 1)), np.zeros(1), np.ones((1, 1)), activation=name)
+        np.testing.assert_allclose(jax.vmap(network)(z[:, None])[:, 0], wanted, atol=1e-14)
+    assert Shallow(activation="gelu") == Shallow(activation=NAMES["gelu"])
+    swept = jf.Sweep(LINE, Shallow(), over={"activation": ["gelu", "erf"]}, widths=[2], t1=1.0)
+    assert [cell.law.activation for cell in swept.cells] == [NAMES["gelu"], NAMES["erf"]]
+    with pytest.raises(ValueError, match="choose one of 'relu'"):
+        Shallow(activation="rleu")
 
 
 @pytest.mark.parametrize("activation", [ReLU(), ReLU(3), LeakyReLU(0.1), Tanh(), Swish()])

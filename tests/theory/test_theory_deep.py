@@ -171,6 +171,24 @@ def test_kunin(a, size, t, seed):
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
 
 
+@settings(max_examples=15, deadline=None)
+@given(a=st.floats(-2, 2), size=st.floats(0.1, 2), t=st.floats(0, 3), seed=seeds)
+def test_the_weights_of_kunins_neuron(a, size, t, seed):
+    rng = np.random.default_rng(seed)
+    w, b = size * rng.normal(size=3), rng.normal(size=3)
+
+    def field(_, y):
+        rest = b - y[0] * y[1:]
+        return np.concatenate([[y[1:] @ rest], y[0] * rest])
+
+    start = np.concatenate([[a], w])
+    expected = solve_ivp(field, (0, t + 1e-12), start, rtol=1e-11, atol=1e-12).y[:, -1]
+    found = theory.kunin_weights(a, jnp.asarray(w), jnp.asarray(b), t)
+    np.testing.assert_allclose(np.append(*found), expected, rtol=1e-6, atol=1e-8)
+    late = theory.kunin_weights(0.0, jnp.asarray(w), jnp.asarray(b), 1e6)
+    np.testing.assert_allclose(late[0] * late[1], b, rtol=1e-12)  # nothing overflows
+
+
 # Matrix sensing
 
 

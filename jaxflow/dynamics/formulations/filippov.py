@@ -109,6 +109,10 @@ class Filippov(Residual):
         columns = jax.vmap(lambda E: self.velocity_and_decay(weights, E)[1])(every)
         return DenseKernel.of(columns.reshape(self.goal.size, -1))
 
+    @property
+    def implicit_cost(self) -> float:
+        return 1.5 + self.goal.size / 50  # events are most of a step of either kind
+
     # The kinks
 
     def preactivations(self, weights: PyTree[Array]) -> Kinks:

@@ -20,7 +20,8 @@ from jaxtyping import Array, PyTree
 from ..formulations.residual import LogResidual, ResidualFormulation, ResidualState
 from . import tableau
 from .control import IMPLICIT_SHARE, RESIDUAL_SHARE
-from .stages import add, combine, relative, stages
+from .iteration import add
+from .stages import combine, relative, stages
 
 
 class DenseOutput(diffrax.AbstractLocalInterpolation):

@@ -12,7 +12,7 @@ from ..formulations.base import norm
 from ..formulations.filippov import OFF, ON, SLIDES, Filippov, Kinks, Modes
 from .control import BlockController
 from .implicit import Implicit
-from .stages import still
+from .iteration import still
 
 # A step may pass a kink by so much of what it may err by. What is aimed at, and what is no event.
 AIM, SMALL = 0.25, 0.1

@@ -8,7 +8,6 @@ import abc
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import equinox as eqx
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
@@ -22,18 +21,9 @@ from ..formulations.base import norm
 from ..formulations.dual import DualFormulation
 from ..formulations.residual import LogResidual, ResidualFormulation, ResidualState
 from . import tableau
+from .iteration import LOST, add, iterate, still
 
-# Share of what a step may err by that the equations of a stage are solved to.
-NEWTON_SHARE = 5e-3
-NEWTON_STEPS = 10
-# The iteration converges at a rate in proportion to the step; above this one steps get shorter.
-RATE = 0.4
-# At a kink the iteration may go back and forth between two sides of it: where these differ by less
-# than this share of what a step may err by, either is as good.
-KINK_SHARE = 0.3
 SMALL = 128  # so many numbers are few, whatever the number of predictions
-
-ON, FOUND, LOST = range(3)
 
 Moving: TypeAlias = Any  # what moves within a step, or a change of it: a tree of arrays
 
@@ -151,7 +141,7 @@ class ResidualStages(Stages):
             moved = jnp.maximum(length(change), length(add(new, -1, W)) / largest)
             return (new, G), moved
 
-        return _iterate(improve, guess, tolerance)
+        return iterate(improve, guess, tolerance)
 
     def nearly(self, b: Moving, node: Array) -> Moving:
         W, G = b
@@ -232,7 +222,7 @@ class DenseStages(StateStages):
         # A state may be far larger than what its errors are relative to: no iterate can be better
         # than its own rounding.
         rounding = 8 * float(jnp.finfo(tolerance.dtype).eps) * relative(self.start, sizes)
-        x, strain = _iterate(improve, guess, tolerance, rounding)
+        x, strain = iterate(improve, guess, tolerance, rounding)
         return x, jnp.where(strain < LOST, 0, strain)  # its convergence is not linear
 
     def nearly(self, b: Moving, node: Array) -> Moving:
@@ -244,6 +234,7 @@ class DualStages(StateStages):
 
     With `W' = J^T z(f)` a stage is `W = W_0 + c J(W)^T z`, `z = z(f(W))`: the second equation is
     solved by the inverse of `I + c S K` at the beginning of the step, the first by substitution.
+    That leaves out the curvature of the network, which Anderson's mixing finds out.
     """
 
     def __init__(self, form: DualFormulation, y0: Any, h: Array):
@@ -277,7 +268,10 @@ class DualStages(StateStages):
 
         # The multipliers that the guess itself stands for.
         z = self.inverse(form.pulled(W)[0] + self.felt(W, add(W, -1, W0)))
-        (W, _), found = _iterate(improve, (W, z), tolerance)
+        # The multipliers in units of what they move the weights by.
+        moved = relative(jax.tree.map(lambda v: self.c * v, form.pulled(W)[1](z)), sizes)
+        units = sizes, length(z) / jnp.where(moved > 0, moved, 1)
+        (W, _), found = iterate(improve, (W, z), tolerance, units=units)
         return form.completed(known, self.c, W), found
 
     def nearly(self, b: Moving, node: Array) -> Moving:
@@ -290,41 +284,6 @@ class DualStages(StateStages):
             return form.completed(known, c, weights)
 
         return jax.jvp(completed, (start, W0), (b, W))[1]
-
-
-def _iterate(
-    improve: Callable[[Any], tuple[Any, Array]], x: Any, tolerance: Array, rounding: Any = 0.0
-) -> Any:
-    """x, improved until the change that is still to come is within the tolerance, and its strain.
-
-    `improve` also returns the size of the change that it made. The strain is the worst rate of
-    convergence in units of `RATE`, and at least 2 if no solution was found.
-    """
-    dtype = tolerance.dtype
-    floor = jnp.maximum(100 * float(jnp.finfo(dtype).eps), still(rounding)).astype(dtype)
-    target = jnp.maximum(NEWTON_SHARE * tolerance, floor)
-
-    def go(carry: Any) -> Any:
-        x, last, strain, _, n = carry
-        x, moved = improve(x)
-        rate = moved / last
-        counts = (n > 1) & (moved > target)  # the first change is of another kind
-        strain = jnp.maximum(strain, jnp.where(counts, rate / RATE, 0))
-        left = jnp.where(rate < 1, moved * rate / (1 - rate), jnp.inf)
-        around = (n == NEWTON_STEPS - 1) & (moved <= KINK_SHARE * tolerance)
-        found = ((n > 0) & (left <= target)) | (moved <= floor) | around
-        lost = ~jnp.isfinite(moved) | ((n > 0) & (rate > 2) & (moved > KINK_SHARE * tolerance))
-        state = jnp.where(found, FOUND, jnp.where(lost, LOST, ON)).astype(n.dtype)
-        return x, moved, strain, state, n + 1
-
-    def going(carry: Any) -> Array:
-        return (carry[3] == ON) & (carry[4] < NEWTON_STEPS)
-
-    n = jnp.zeros((), jnp.int32)
-    one = jnp.ones((), dtype)
-    x, _, strain, state, _ = jax.lax.while_loop(going, go, (x, one, 0 * one, n + ON, n))
-    least = jnp.where(state == FOUND, 0, 2).astype(dtype)
-    return x, jnp.clip(jnp.where(jnp.isnan(strain), 2, strain), least, 4)
 
 
 def _linear_solve(nearly: Callable[[Any], Any], linear: Any, b: Any) -> Any:
@@ -345,11 +304,6 @@ def relative(change: Any, sizes: Any) -> Array:
     return jnp.max(jnp.stack(jax.tree.leaves(ratios)))
 
 
-def still(tree: Any) -> Any:
-    """The same values without derivatives."""
-    return jax.tree.map(lambda x: jax.lax.stop_gradient(x) if eqx.is_array(x) else x, tree)
-
-
 def length(tree: PyTree[Array]) -> Array:
     """Frobenius norm, never zero."""
     square = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree))
@@ -361,8 +315,3 @@ def combine(weights: Any, k: PyTree[Array]) -> Any:
     return jax.tree.map(
         lambda leaf: jnp.tensordot(jnp.asarray(weights, leaf.dtype), leaf, axes=1), k
     )
-
-
-def add(y: Any, h: Any, change: Any) -> Any:
-    """`y + h change`, leaf by leaf."""
-    return jax.tree.map(lambda a, b: a + h * b, y, change)

@@ -12,9 +12,9 @@ from jaxtyping import Array
 
 from ...data import Regression
 from ...data.regression import problem
-from ...machine.arguments import function, instance, shown
+from ...machine.arguments import instance, shown
 from ...machine.keys import Key, as_key
-from ..activations import ReLU
+from ..activations import ReLU, by_name
 from ..shallow import ShallowNetwork
 from .base import Initialization, integer_width
 from .laws import Law, Uniform
@@ -30,7 +30,8 @@ class Shallow(Initialization):
       "ntk", where `s = h^(-1/2)` and both contribute alike.
     - `antisymmetric`: two copies of h units, `f = (f_1 - f_2) / sqrt(2)`, so that f = 0 at the
       start while the tangent kernel is that of one copy. The network then has 2 h units.
-    - `activation`: phi, default a ReLU whose kink is smoothed over 1e-3.
+    - `activation`: phi, or its name as in `ShallowNetwork`; default a ReLU whose kink is smoothed
+      over 1e-3.
     - `output_only`: the flow moves the output layer only.
     - `intercept`: an output bias c, zero at the start, which adds 1 to the tangent kernel.
 
@@ -46,14 +47,15 @@ class Shallow(Initialization):
     outputs: Law = Uniform(1.0)
     parametrization: Literal["standard", "ntk"] = eqx.field(default="standard", static=True)
     antisymmetric: bool = eqx.field(default=True, static=True)
-    activation: Callable[[Array], Array] = ReLU(smoothing=1e-3)
+    activation: Callable[[Array], Array] = eqx.field(
+        default=ReLU(smoothing=1e-3), converter=by_name
+    )
     output_only: bool = eqx.field(default=False, static=True)
     intercept: bool = eqx.field(default=False, static=True)
 
     def __check_init__(self):
         for name in ("weights", "biases", "outputs"):
             instance(name, getattr(self, name), Law, "a law, such as jf.init.Uniform(1.0)")
-        function("activation", self.activation, "activation(z), entry by entry")
         if str(self.parametrization) not in ("standard", "ntk"):
             said = shown(self.parametrization)
             raise ValueError(f'parametrization must be "standard" or "ntk", got {said}.')

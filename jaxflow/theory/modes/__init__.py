@@ -20,4 +20,5 @@ from .prior_knowledge import (
     braun as braun,
     domine as domine,
     kunin as kunin,
+    kunin_weights as kunin_weights,
 )

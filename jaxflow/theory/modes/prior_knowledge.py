@@ -111,3 +111,46 @@ def kunin(
     # tanh(y + artanh x) by the addition theorem, for every x.
     y = jnp.tanh(q * t / 2)
     return 0.5 * (-delta + q * (y + x) / (1 + x * y))
+
+
+def kunin_weights(
+    a: ArrayLike, w: Float[Array, " n"], b: Float[Array, " n"], t: ArrayLike
+) -> tuple[Float[Array, ""], Float[Array, " n"]]:
+    r"""The weights a(t) and w(t) of the linear neuron of `kunin`, for any a(0), 0 included.
+
+    Let `x = (delta a + 2 w . b) / q` at time 0, `c = a cosh(q t / 2) + x sinh(q t / 2)` and
+    `s = a sinh(q t / 2) + x cosh(q t / 2)`. With
+
+        `N^2 = 1 + 2 int_0^t e^(delta tau) c(tau)^2 dtau`
+
+    it is `a(t) = e^(delta t / 2) c / N`, `w . b = e^(delta t / 2) (q s - delta c) / (2 N)`, and the
+    part of w orthogonal to b is divided by N.
+
+    **Arguments:** a(0); w(0) and b, which is not zero, shape `(n,)`; the time t >= 0.
+
+    **Returns:** a(t), and w(t) of shape `(n,)`.
+
+    **Source:** derived: `(log a)' = nu + delta - a^2` is a Bernoulli equation, with nu as there.
+    """
+    w, b = jnp.asarray(w), jnp.asarray(b)
+    a, t = jnp.asarray(a, w.dtype), jnp.asarray(t, w.dtype)
+    delta, square = a**2 - w @ w, b @ b
+    q = jnp.sqrt(delta**2 + 4 * square)
+    x = (delta * a + 2 * (w @ b)) / q
+
+    def grown(k: Array) -> Array:
+        """`int_0^t e^(k tau) dtau`, times `e^(-(delta + q) t)`."""
+        flat = k * t == 0
+        up = jnp.exp((k - (delta + q)) * t) * -jnp.expm1(-jnp.maximum(k * t, 0))
+        down = jnp.exp(-(delta + q) * t) * jnp.expm1(jnp.minimum(k * t, 0))
+        none = t * jnp.exp(-(delta + q) * t)
+        return jnp.where(flat, none, jnp.where(k > 0, up, down) / jnp.where(flat, 1, k))
+
+    # Everything times exp(-(delta + q) t / 2), so that nothing overflows.
+    one, fade = jnp.exp(-(delta + q) * t), jnp.exp(-q * t)
+    both = (a + x) ** 2 * grown(delta + q) + (a - x) ** 2 * grown(delta - q)
+    N = jnp.sqrt(one + 0.5 * (both + 2 * (a**2 - x**2) * grown(delta)))
+    c, s = 0.5 * (a + x + fade * (a - x)), 0.5 * (a + x - fade * (a - x))
+    along = b / square
+    rest = w - along * (w @ b)
+    return c / N, along * (q * s - delta * c) / (2 * N) + rest * jnp.sqrt(one) / N
