@@ -93,12 +93,12 @@ def test_trajectories(monkeypatch):
     # by most of them, and what holds is asked more than 1,000 times.
     monkeypatch.setattr(hunt, "FLOWS", 32)
     monkeypatch.setattr(hunt, "TIMES", 16)
-    # Flows in multiprecision take half of the time: what is refuted is so at the least width.
-    broken = jf.falsify(envelope(1.05), sizes=[Size(1, 1, 1)], seconds=100.0)
+    sizes = [Size(1, 1, 2)]
+    broken = jf.falsify(envelope(1.05), sizes=sizes, seconds=100.0)
     assert broken.violated
     assert 0 < broken.t <= 2
     assert broken.sides[0] > broken.sides[1]
-    held = jf.falsify(envelope(1.0), sizes=[Size(1, 1, 2)], evaluations=1_000)
+    held = jf.falsify(envelope(1.0), sizes=sizes, evaluations=1_000)
     assert not held.violated
 
 
