@@ -40,7 +40,7 @@ class InitialOffSpan(jf.Measure):
 def main() -> None:
     """Run the widths, print paper, law and measured side by side."""
     chosen = record.options(__doc__)
-    widths, seeds = ([500, 1000], 8) if chosen.quick else (WIDTHS, 100)
+    widths, seeds = ([500, 1000], 4) if chosen.quick else (WIDTHS, 100)
     data = jf.data.gaussian(jr.key(2021), 100, 400, 1, noise=0.01, scale=400**-0.5)
     # ||.||_F^2 / n < 1e-8 is L < 5e-9 n; L* is 0 here.
     stop = jf.until.excess(0.5e-8 * data.samples)

@@ -1,6 +1,7 @@
 """Execute every notebook from its paired script and write it with its outputs.
 
-`python notebooks/execute.py` only checks that they run; `--write` refreshes the .ipynb files.
+`python notebooks/execute.py [NAME ...]` only checks that they run; `--write` refreshes the .ipynb
+files. Without names, every notebook is executed.
 """
 
 import argparse
@@ -15,18 +16,19 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    """Run them all, one after the other, and stop at the first error."""
+    """Run them, one after the other, and stop at the first error."""
+    every = sorted(path.stem for path in HERE.glob("*.py") if path.name != "execute.py")
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=every, help=", ".join(every))
     parser.add_argument("--write", action="store_true", help="refresh the .ipynb files")
-    write = parser.parse_args().write
-    for script in sorted(HERE.glob("*.py")):
-        if script == Path(__file__).resolve() or script.name == "execute.py":
-            continue
+    chosen = parser.parse_args()
+    for name in chosen.names:
+        script = HERE / f"{name}.py"
         start = time.perf_counter()
         notebook = jupytext.read(script)
         client = NotebookClient(notebook, timeout=600, kernel_name="python3")
         client.execute(cwd=str(HERE))
-        if write:
+        if chosen.write:
             notebook.metadata.pop("widgets", None)  # the state of a slider is a picture, encoded
             for cell in notebook.cells:
                 cell.metadata.pop("execution", None)

@@ -158,28 +158,26 @@ plt.show()
 
 # %%
 gaps, few = {}, [40, 160, 640]
+
+
+@jax.jit
+def gap(network):
+    end = jf.gradient_flow(
+        network,
+        adjusted,
+        until=jf.until.loss_ratio(1e-8),
+        formulation="residual",
+        solver="implicit",
+        rtol=1e-6,
+    )
+    true = jax.vmap(end.network)(inside)
+    return jnp.sqrt(jnp.mean((true - theory.LinearizedFlow(network, adjusted)(inside)) ** 2))
+
+
 for parametrization in ("ntk", "standard"):
     one = dataclasses.replace(law, parametrization=parametrization)
-    rows = []
-    for h in few:
-
-        @jax.jit
-        def gap(k, one=one, h=h):
-            network = one(k, adjusted, width=h)
-            end = jf.gradient_flow(
-                network,
-                adjusted,
-                until=jf.until.loss_ratio(1e-8),
-                formulation="residual",
-                solver="implicit",
-                rtol=1e-6,
-            )
-            true = jax.vmap(end.network)(inside)
-            return jnp.sqrt(
-                jnp.mean((true - theory.LinearizedFlow(network, adjusted)(inside)) ** 2)
-            )
-
-        rows.append([float(gap(k)) for k in jax.random.split(key, 6)])
+    keys = jax.random.split(key, 6)
+    rows = [[float(gap(one(k, adjusted, width=h))) for k in keys] for h in few]
     gaps[parametrization] = np.array(rows)
 with jf.plotting.style():
     figure, ax = plt.subplots(figsize=(5, 3.4), layout="constrained")

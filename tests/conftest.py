@@ -11,6 +11,8 @@ os.environ["XLA_FLAGS"] = (
     + " --xla_force_host_platform_device_count=2 --xla_cpu_use_fusion_emitters=false"
 ).strip()
 os.environ["PJRT_NPROC"] = "16"  # threads for what both wait for
+# Two workers on two cores: threads of LAPACK that wait for a core spin, and take ten times as long.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # Most of a test's time is compiling. Both workers, the processes that tests start and the next run
 # share compiled programs through this folder; the environment may name another (`.ci/run` does).

@@ -145,7 +145,7 @@ def test_the_flow_of_a_deep_network_agrees_with_the_solver():
 
 def test_a_flow_that_takes_too_many_steps_is_given_up(monkeypatch):
     # As with all 300 steps, which take two minutes.
-    monkeypatch.setattr(sys.modules[exact_flow.__module__], "STEPS", 15)
+    monkeypatch.setattr(sys.modules[exact_flow.__module__], "STEPS", 3)
     data = jf.Regression(1e3 * np.eye(1), np.asarray([[1.0]]))
     network = jf.TwoLayerLinear(jnp.asarray([[1.0]]), jnp.asarray([[1.0]]))
     assert exact_flow(network, data, 10.0) is None

@@ -71,8 +71,9 @@ def laws_of(init, width):
         widths=[width],
         seeds=SAMPLES,
         key=jr.key(11),
-        until=jf.until.loss_ratio(1e-4),
+        until=jf.until.loss_ratio(0.1),
         measures=measures,
+        rtol=1e-4,
     )
     ds = jf.run(sweep)
     assert set(ds["status"].values.ravel()) == {1}
@@ -100,7 +101,8 @@ def flows_optimized(optimized, monkeypatch):
 @pytest.mark.usefixtures("flows_optimized")
 @pytest.mark.parametrize("width", [30, 200])
 def test_level_rate_and_distance_have_the_law_of_full_networks(width):
-    # A wrong law differs by 1 / width, the more the smaller the width; the flow need not go far.
+    # A wrong law differs by 1 / width, the more the smaller the width; the flow need not go far,
+    # and no further digits change the order of 4,000 samples: p-values are those at rtol 1e-8.
     direct, full = laws_of(Gaussian(), width), laws_of(Drawn(), width)
     assert min(p_values(direct, full)) > ALIKE
     if width == 30:
