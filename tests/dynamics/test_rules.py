@@ -127,10 +127,12 @@ def test_the_covariance_is_complementary(k, seed):
 def test_energy_and_spikes():
     x0, eta = 0.05 * (2 * ALPHA) ** 0.5, 1e-4
     first = theory.reduced_energy(x0, 0.0, ALPHA, 1.0)
-    x, y, top = x0, 0.0, 0.0
-    for _ in range(60000):
-        x, y = theory.reduced_step(x, y, eta, ALPHA, 1.0)
-        top = max(top, y)
+
+    def step(_, carry):
+        x, y = theory.reduced_step(*carry[:2], eta, ALPHA, 1.0)
+        return x, y, jnp.maximum(carry[2], y)
+
+    x, y, top = jax.jit(lambda x: jax.lax.fori_loop(0, 60_000, step, (x, 0.0, 0.0)))(x0)
     assert abs(theory.reduced_energy(x, y, ALPHA, 1.0) / first - 1) < 1e-2
     assert top == pytest.approx(theory.spike_height(x0, ALPHA, 1.0), rel=2e-3)
 
